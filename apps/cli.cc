@@ -15,7 +15,8 @@ struct Cli::Impl {
   CLI::App app;
 };
 
-Cli::Cli(const std::string& program, const std::string& description, const std::vector<std::string>& examples)
+Cli::Cli(const std::string& program, const std::string& description,
+         const std::vector<std::string>& examples)
     : impl_(std::make_unique<Impl>()) {
   CLI::App& app = impl_->app;
   app.name(program);
@@ -25,7 +26,8 @@ Cli::Cli(const std::string& program, const std::string& description, const std::
   std::string footer;
   if (!examples.empty()) absl::StrAppend(&footer, "Examples:\n");
   for (const std::string& example : examples) absl::StrAppend(&footer, "  ", example, "\n");
-  absl::StrAppend(&footer, "\nExit codes: 0 done, 1 failed, 2 usage, 3 bad recipe or input, 4 a bar missed");
+  absl::StrAppend(&footer,
+                  "\nExit codes: 0 done, 1 failed, 2 usage, 3 bad recipe or input, 4 a bar missed");
   app.footer(footer);
   app.get_formatter()->column_width(34);
 }
@@ -38,7 +40,8 @@ void Cli::Positional(const std::string& name, std::string& value, const std::str
 void Cli::OptionalPositional(const std::string& name, std::string& value, const std::string& help) {
   impl_->app.add_option(name, value, help)->type_name("");
 }
-void Cli::Positionals(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+void Cli::Positionals(const std::string& name, std::vector<std::string>& values,
+                      const std::string& help) {
   impl_->app.add_option(name, values, help)->required()->type_name("");
 }
 void Cli::Option(const std::string& name, std::string& value, const std::string& help) {
@@ -50,7 +53,8 @@ void Cli::Option(const std::string& name, int64_t& value, const std::string& hel
 void Cli::Option(const std::string& name, double& value, const std::string& help) {
   impl_->app.add_option("--" + name, value, help)->capture_default_str();
 }
-void Cli::Repeated(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+void Cli::Repeated(const std::string& name, std::vector<std::string>& values,
+                   const std::string& help) {
   impl_->app.add_option("--" + name, values, help)->expected(1)->take_all();
 }
 void Cli::List(const std::string& name, std::vector<std::string>& values, const std::string& help) {

@@ -17,8 +17,8 @@ const BuildInfo& BuildInfo::Get() {
 }
 
 std::string BuildInfo::Describe() const {
-  return absl::StrCat(version, " (commit ", commit.substr(0, 12), dirty ? " with changes" : "", ", ", compiler, ", ",
-                      build_type, ")");
+  return absl::StrCat(version, " (commit ", commit.substr(0, 12), dirty ? " with changes" : "",
+                      ", ", compiler, ", ", build_type, ")");
 }
 
 }  // namespace attnlab

@@ -1,4 +1,5 @@
-// Config structs list their fields once; defaults, parsing, --help, the resolved dump and config.json come from it.
+// Config structs list their fields once; defaults, parsing, --help, the resolved dump and
+// config.json come from it.
 //
 //   struct Schedule {
 //     double peak = 3e-4;
@@ -27,6 +28,8 @@ struct NullVisitor {
 
 // A config struct: has ForEach(visitor), the visitor called as visit(name, field, help).
 template <class T>
-concept HasFields = requires(T& value) { value.ForEach(internal::NullVisitor{}); };
+concept HasFields = requires(T& value) {
+  value.ForEach(internal::NullVisitor{});
+};
 
 }  // namespace attnlab

@@ -1,6 +1,7 @@
 #include "libs/core/files.h"
 
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,8 +9,6 @@
 #include <cerrno>
 #include <filesystem>
 #include <utility>
-
-#include <openssl/evp.h>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -81,7 +80,8 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
 }
 
 absl::Status RenameDurably(const std::string& from, const std::string& to) {
-  if (rename(from.c_str(), to.c_str()) != 0) return ErrnoStatus(errno, absl::StrCat("rename ", from, " to"), to);
+  if (rename(from.c_str(), to.c_str()) != 0)
+    return ErrnoStatus(errno, absl::StrCat("rename ", from, " to"), to);
   return SyncFolderOf(to);
 }
 
@@ -90,7 +90,8 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   if (fd.get() < 0) return ErrnoStatus(errno, "open", path);
   struct stat info;
   if (fstat(fd.get(), &info) != 0) return ErrnoStatus(errno, "open", path);
-  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is not a file"));
+  if (!S_ISREG(info.st_mode))
+    return absl::InvalidArgumentError(absl::StrCat(path, " is not a file"));
   const size_t size = info.st_size;
   void* data = nullptr;
   if (size > 0) {
@@ -104,10 +105,13 @@ MappedFile::~MappedFile() {
   if (size_ > 0) munmap(const_cast<uint8_t*>(data_), size_);
 }
 
-void Sha256::FreeContext::operator()(void* context) const { EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context)); }
+void Sha256::FreeContext::operator()(void* context) const {
+  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context));
+}
 
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
-  ATTNLAB_CHECK(EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_.get()), EVP_sha256(), nullptr) == 1);
+  ATTNLAB_CHECK(
+      EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_.get()), EVP_sha256(), nullptr) == 1);
 }
 
 void Sha256::Update(absl::Span<const uint8_t> bytes) {
@@ -117,7 +121,8 @@ void Sha256::Update(absl::Span<const uint8_t> bytes) {
 std::string Sha256::Hex() {
   uint8_t digest[32];
   EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_.get()), digest, nullptr);
-  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), sizeof digest));
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(digest), sizeof digest));
 }
 
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path) {

@@ -14,7 +14,8 @@ namespace attnlab {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
-// Writes PATH.tmp, syncs it and renames it over `path`: after a crash `path` is the old file or the whole new one.
+// Writes PATH.tmp, syncs it and renames it over `path`: after a crash `path` is the old file or the
+// whole new one.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
 
 // Renames the finished folder `from` to `to` and syncs the folder that holds them.
@@ -32,7 +33,8 @@ class MappedFile {
   const std::string& path() const { return path_; }
 
  private:
-  MappedFile(std::string path, const uint8_t* data, size_t size) : path_(std::move(path)), data_(data), size_(size) {}
+  MappedFile(std::string path, const uint8_t* data, size_t size)
+      : path_(std::move(path)), data_(data), size_(size) {}
   const std::string path_;
   const uint8_t* const data_;
   const size_t size_;

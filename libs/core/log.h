@@ -1,4 +1,5 @@
-// The log: one line an event, on standard error. Results go to standard output and to HDF5, never here.
+// The log: one line an event, on standard error. Results go to standard output and to HDF5, never
+// here.
 #pragma once
 
 #include <string>

@@ -16,8 +16,14 @@ constexpr auto kLogInterval = std::chrono::seconds(10);
 }  // namespace
 
 Progress::Progress(std::string name, int64_t total, std::string unit, int64_t done)
-    : name_(std::move(name)), unit_(std::move(unit)), total_(total), first_(done), start_(Clock::now()),
-      shown_(start_), terminal_(isatty(STDERR_FILENO) != 0), last_done_(done) {}
+    : name_(std::move(name)),
+      unit_(std::move(unit)),
+      total_(total),
+      first_(done),
+      start_(Clock::now()),
+      shown_(start_),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      last_done_(done) {}
 
 Progress::~Progress() { Finish(); }
 
@@ -43,7 +49,9 @@ void Progress::Finish() {
   line_open_ = false;
 }
 
-double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+double Progress::seconds() const {
+  return std::chrono::duration<double>(Clock::now() - start_).count();
+}
 
 std::string Progress::Line(int64_t done, const std::string& detail) const {
   const double rate = static_cast<double>(done - first_) / std::max(seconds(), 1e-9);
@@ -51,7 +59,8 @@ std::string Progress::Line(int64_t done, const std::string& detail) const {
   if (total_ > 0) absl::StrAppend(&line, "/", FormatCount(static_cast<double>(total_)));
   absl::StrAppend(&line, " ", unit_, "  ", FormatCount(rate), " ", unit_, "/s");
   if (total_ > 0 && rate > 0) {
-    absl::StrAppend(&line, "  ", FormatDuration(static_cast<double>(total_ - done) / rate), " left");
+    absl::StrAppend(&line, "  ", FormatDuration(static_cast<double>(total_ - done) / rate),
+                    " left");
   }
   if (!detail.empty()) absl::StrAppend(&line, "  ", detail);
   return line;
@@ -69,7 +78,7 @@ std::string FormatCount(double value) {
     if (value >= size) return absl::StrFormat("%.2f%s", value / (size == 1e4 ? 1e3 : size), suffix);
   }
   return value == std::floor(value) || value >= 1000 ? absl::StrFormat("%.0f", value)
-                                                      : absl::StrFormat("%.2f", value);
+                                                     : absl::StrFormat("%.2f", value);
 }
 
 }  // namespace attnlab

@@ -1,5 +1,5 @@
-// Progress of long work: how far, how fast, how long still. On a terminal one line that is rewritten (at most ten
-// times a second); elsewhere a log line now and then.
+// Progress of long work: how far, how fast, how long still. On a terminal one line that is
+// rewritten (at most ten times a second); elsewhere a log line now and then.
 #pragma once
 
 #include <chrono>
@@ -10,8 +10,8 @@ namespace attnlab {
 
 class Progress {
  public:
-  // `total` units of work named `unit` ("steps", "bytes", "sequences"); 0 when the total is not known.
-  // `done` units were finished before (a resumed run); they do not count in the rate.
+  // `total` units of work named `unit` ("steps", "bytes", "sequences"); 0 when the total is not
+  // known. `done` units were finished before (a resumed run); they do not count in the rate.
   Progress(std::string name, int64_t total, std::string unit, int64_t done = 0);
   ~Progress();
   Progress(const Progress&) = delete;

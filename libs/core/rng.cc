@@ -62,7 +62,8 @@ double Rng::Normal() {
 
 size_t Rng::FromCumulative(const std::vector<double>& cumulative) {
   ATTNLAB_CHECK(!cumulative.empty());
-  const auto it = std::upper_bound(cumulative.begin(), cumulative.end(), Uniform() * cumulative.back());
+  const auto it =
+      std::upper_bound(cumulative.begin(), cumulative.end(), Uniform() * cumulative.back());
   return std::min<size_t>(it - cumulative.begin(), cumulative.size() - 1);
 }
 

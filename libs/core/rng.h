@@ -1,6 +1,6 @@
-// Named streams of random numbers from one seed: what a part of a run draws depends on (seed, name, index) alone, so
-// adding a draw in one place changes no other. SplitMix64 seeds xoshiro256++ (Blackman, Vigna 2019); the same numbers
-// on every machine.
+// Named streams of random numbers from one seed: what a part of a run draws depends on (seed, name,
+// index) alone, so adding a draw in one place changes no other. SplitMix64 seeds xoshiro256++
+// (Blackman, Vigna 2019); the same numbers on every machine.
 #pragma once
 
 #include <array>

@@ -31,7 +31,8 @@ absl::Status Annotate(const absl::Status& status, absl::string_view context) {
 }
 
 absl::Status ErrnoStatus(int error, absl::string_view operation, absl::string_view path) {
-  const std::string message = absl::StrCat("cannot ", operation, " ", path, ": ", std::strerror(error));
+  const std::string message =
+      absl::StrCat("cannot ", operation, " ", path, ": ", std::strerror(error));
   switch (error) {
     case ENOENT:
     case ENOTDIR:

@@ -18,7 +18,9 @@
 namespace attnlab {
 namespace {
 
-std::string TempPath(const std::string& name) { return ::testing::TempDir() + "/attnlab_core_" + name; }
+std::string TempPath(const std::string& name) {
+  return ::testing::TempDir() + "/attnlab_core_" + name;
+}
 
 TEST(Status, ExitCodes) {
   EXPECT_EQ(ExitCode(absl::OkStatus()), kExitDone);
@@ -72,15 +74,18 @@ TEST(Rng, ShuffleIsAPermutation) {
 TEST(Files, Sha256OfKnownStrings) {
   const std::string path = TempPath("sha");
   ASSERT_TRUE(WriteFileAtomically(path, "abc").ok());
-  EXPECT_EQ(*Sha256OfFile(path), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(*Sha256OfFile(path),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   ASSERT_TRUE(WriteFileAtomically(path, "").ok());
-  EXPECT_EQ(*Sha256OfFile(path), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(*Sha256OfFile(path),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
 TEST(Files, MissingFileSaysWhatAndWhere) {
   const auto contents = ReadFile("/nonexistent/file");
   EXPECT_EQ(contents.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(contents.status().message(), "cannot open /nonexistent/file: No such file or directory");
+  EXPECT_EQ(contents.status().message(),
+            "cannot open /nonexistent/file: No such file or directory");
 }
 
 TEST(Files, AWriteThatFailsLeavesTheOldFile) {
