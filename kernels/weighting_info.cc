@@ -1,0 +1,38 @@
+#include "kernels/weighting_info.h"
+
+#include "kernels/all_weightings.h"
+
+namespace attnlab {
+namespace {
+
+template <class Variant>
+WeightingInfo Describe() {
+  static_assert(std::size(Variant::kLearned) <= kMaxLearned);
+  WeightingInfo info{Variant::kText, Variant::kTraits, {}, {}};
+  Variant().ForEach([&](const char* name, float value, const char* help) {
+    info.constants.push_back({name, value, help});
+  });
+  info.learned.assign(Variant::kLearned.begin(), Variant::kLearned.end());
+  return info;
+}
+
+}  // namespace
+
+std::span<const WeightingInfo> Weightings() {
+  static const auto& infos = *new std::vector<WeightingInfo>{
+#define ATTNLAB_WEIGHTING(file, Type) Describe<Type>(),
+#include "kernels/weightings.def"
+#undef ATTNLAB_WEIGHTING
+  };
+  return infos;
+}
+
+std::optional<int> FindWeighting(std::string_view name) {
+  const auto infos = Weightings();
+  for (int i = 0; i < static_cast<int>(infos.size()); ++i) {
+    if (infos[i].text.name == name) return i;
+  }
+  return std::nullopt;
+}
+
+}  // namespace attnlab

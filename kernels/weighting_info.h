@@ -1,0 +1,33 @@
+// The registry as data: what recipes, --list, tables and tests need to know of each line of
+// kernels/weightings.def without its formula.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kernels/weighting.h"
+
+namespace attnlab {
+
+struct ConstantInfo {
+  const char* name;
+  float value;  // default
+  const char* help;
+};
+
+struct WeightingInfo {
+  WeightingText text;
+  Traits traits;
+  std::vector<ConstantInfo> constants;  // at most kMaxConstants, in the order of Args::constants
+  std::vector<Learned> learned;         // at most kMaxLearned, in the order of Args::learned
+};
+
+// Every variant, in the order of the registry.
+std::span<const WeightingInfo> Weightings();
+
+// The place of `name` in Weightings(), if it is there.
+std::optional<int> FindWeighting(std::string_view name);
+
+}  // namespace attnlab

@@ -1,0 +1,33 @@
+// Rectified softmax: only positive scores get weight, all scores count in the denominator.
+//
+//     P_ij = ReLU(e^s_ij - 1) / (sum_k |e^s_ik - 1| + epsilon),  numerator and sum in units of e^m,
+//     m = max(0, max s)
+#pragma once
+
+#include "kernels/weighting.h"
+
+namespace attnlab {
+
+struct Softpick : Weighting {
+  static constexpr WeightingText kText = {"softpick", "ReLU(e^s - 1) / (sum |e^s - 1| + epsilon)",
+                                          "Zuhri et al. 2025, 2504.20966"};
+  static constexpr Traits kTraits = {.shifted = true, .exact_zeros = true};
+
+  float epsilon = 1e-6f;
+  template <class Visitor>
+  void ForEach(Visitor&& visit) {
+    visit("epsilon", epsilon, "added to the denominator, in units of e^m");
+  }
+
+  template <class T, class C>
+  ATTNLAB_HD Weights<T> Weigh(const T& s, const C& m) const {
+    const T d = ExpDiff(s, m);
+    return {Relu(d), Abs(d)};
+  }
+  template <class C>
+  ATTNLAB_HD C Tail(const C&, const Row<C>&) const {
+    return C(epsilon);
+  }
+};
+
+}  // namespace attnlab
