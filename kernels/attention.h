@@ -1,0 +1,88 @@
+// Attention in tiles: the launch interface of all kernels, for every variant of the registry.
+//
+//     s_ij  = score map of scale q_i . k_j                           (kernels/weighting.h)
+//     out_i = sum_j W(s_ij, m_i) v_j / den_i,   den_i = sum_j M(s_ij, m_i) + Tail(m_i)
+//
+// Scores live in one tile at a time (FlashAttention-2, Dao 2023, 2307.08691): memory is linear in
+// the sequence length, and the backward keeps the output and two numbers a row. Arithmetic is
+// float32; bfloat16 operands are widened tile by tile. The bits of a result do not depend on the
+// number of threads. A row that sees no key, or whose denominator is 0, has output and gradient 0.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/mask.h"
+#include "kernels/weighting.h"
+
+namespace attnlab {
+
+enum class DType { kFloat32, kBFloat16 };
+
+struct Shape {
+  int64_t batch;
+  int64_t heads;     // query heads, a multiple of kv_heads
+  int64_t kv_heads;  // query head h reads key head h / (heads / kv_heads)
+  int64_t queries;
+  int64_t keys;
+  int64_t head_dim;   // of q and k
+  int64_t value_dim;  // of v and out
+};
+
+// A tensor [batch, heads, rows, dim] of Args::dtype: strides in elements, the last one is 1.
+struct Operand {
+  const void* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t head_stride = 0;
+  int64_t row_stride = 0;
+};
+struct Result {
+  void* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t head_stride = 0;
+  int64_t row_stride = 0;
+};
+
+// What forward, backward and decode share.
+struct Problem {
+  int weighting = 0;                    // place in Weightings()
+  float constants[kMaxConstants] = {};  // in the order of WeightingInfo::constants
+  const float* learned[kMaxLearned] =
+      {};  // each [heads], float32, in the order of WeightingInfo::learned
+  Shape shape = {};
+  Mask mask;
+  float scale = 1.0f;
+  DType dtype = DType::kFloat32;
+  Operand q;  // [batch, heads, queries, head_dim]
+  Operand k;  // [batch, kv_heads, keys, head_dim]
+  Operand v;  // [batch, kv_heads, keys, value_dim]
+};
+
+struct ForwardArgs : Problem {
+  Result out;                    // [batch, heads, queries, value_dim]
+  float* shift = nullptr;        // [batch, heads, queries] dense: m, for the backward; both or none
+  float* denominator = nullptr;  // [batch, heads, queries] dense: den
+};
+
+struct BackwardArgs : Problem {
+  Operand out;                            // of the forward, as are shift and denominator
+  Operand out_grad;                       // [batch, heads, queries, value_dim]
+  const float* shift = nullptr;           // [batch, heads, queries] dense
+  const float* denominator = nullptr;     // [batch, heads, queries] dense
+  Result q_grad;                          // like q; overwritten, as are all gradients
+  Result k_grad;                          // like k
+  Result v_grad;                          // like v
+  float* learned_grad[kMaxLearned] = {};  // each [heads], float32
+};
+
+// Constants of `problem` set to the variant's defaults. `problem.weighting` is valid.
+void SetDefaultConstants(Problem& problem);
+
+// Each returns null, or what is wrong with the arguments (nothing is written then).
+[[nodiscard]] const char* Forward(const ForwardArgs& args);
+[[nodiscard]] const char* Backward(const BackwardArgs& args);
+
+// Forward for few queries on many keys (a cache): the keys are split into ranges that run side by
+// side; each keeps a row state, and the states merge at the end (Flash-Decoding, Dao et al. 2023).
+[[nodiscard]] const char* Decode(const ForwardArgs& args);
+
+}  // namespace attnlab
