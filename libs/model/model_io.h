@@ -1,0 +1,27 @@
+// Models on disk, in the Hugging Face layout: a folder with config.json and model.safetensors.
+//
+// A softmax model is a LlamaForCausalLM to other software. What Llama has no field for (the
+// attention variant and its constants, the initialisation) stands under "attnlab" in config.json.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "libs/model/transformer.h"
+
+namespace attnlab {
+
+// Writes config.json and model.safetensors (float32) into the folder `dir`, which is made when
+// missing.
+absl::Status SaveModel(const Transformer& model, const std::string& dir);
+
+// Reads a folder that SaveModel or transformers wrote (float32, bfloat16 or float16; one file or
+// shards with an index). An error names the file and the tensor that is missing, unknown, or of the
+// wrong shape or dtype.
+absl::StatusOr<Transformer> LoadModel(const std::string& dir, at::Device device = at::kCPU);
+
+// The config of a model folder alone.
+absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir);
+
+}  // namespace attnlab

@@ -1,0 +1,105 @@
+// A Llama-style decoder as plain structs of tensors; x is the residual stream, x_0 the embedding:
+//
+//     x <- x + Wo attention(rope(Wq n), rope(Wk n), Wv n)        n = rmsnorm(x)
+//     x <- x + Wdown (silu(Wgate n) * (Wup n))                   n = rmsnorm(x)
+//     logits = Whead rmsnorm(x)
+//
+// RoPE rotates the halves of a head (component i with i + D/2), as Hugging Face's Llama does, and
+// the tensors have its names, so a model folder with softmax opens there as LlamaForCausalLM.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "libs/attention/probe.h"
+#include "libs/model/config.h"
+
+namespace attnlab {
+
+// Weights are [out, in]. q, k, v lie one behind the other in one allocation, and gate and up in
+// another, so that each group is one matrix product.
+struct LayerParameters {
+  at::Tensor input_norm;                    // [hidden]
+  at::Tensor q, k, v;                       // [H * D, hidden], [Hkv * D, hidden] twice
+  at::Tensor o;                             // [hidden, H * D]
+  std::vector<at::Tensor> head_parameters;  // each [H]; HeadParameters(config.attention)
+  at::Tensor post_norm;                     // [hidden]
+  at::Tensor gate, up;                      // [intermediate, hidden]
+  at::Tensor down;                          // [hidden, intermediate]
+};
+
+struct ForwardOptions {
+  // Mixed precision: matrix products and attention in bfloat16 from weights that are cast on the
+  // way; residual stream, norm statistics, softmax and losses stay in float32.
+  bool bfloat16 = false;
+  int64_t position_offset = 0;    // position of tokens[:, 0]
+  ForwardProbe* probe = nullptr;  // sees what the pass computes; see libs/attention/probe.h
+};
+
+// Keys (after RoPE) and values of past tokens, for decoding.
+struct KvCache {
+  std::vector<at::Tensor> keys, values;  // a layer each, [B, Hkv, capacity, D]
+  int64_t length = 0;                    // tokens that they hold
+};
+
+class Transformer {
+ public:
+  // A model with initial weights in `dtype` (float32; float64 for tests). The weights depend on
+  // (seed, tensor name, shape) alone: the same for every attention variant and on every device.
+  // InvalidArgument when the config is not valid.
+  static absl::StatusOr<Transformer> Create(const ModelConfig& config, uint64_t seed,
+                                            at::Device device = at::kCPU,
+                                            at::ScalarType dtype = at::kFloat);
+
+  const ModelConfig& config() const { return config_; }
+  at::Device device() const;
+
+  // The leaves that training updates, in the order of ParameterSpecs(config()). With tied
+  // embeddings there is no lm_head.weight. The tensors are the model's own.
+  std::vector<std::pair<std::string, at::Tensor>> NamedParameters() const;
+
+  // The residual stream after the final norm: [B, T, hidden], in the dtype of the matrix products.
+  // tokens: [B, T] int64, each in [0, vocab_size).
+  at::Tensor Hidden(const at::Tensor& tokens, const ForwardOptions& options = {}) const;
+
+  // -log p(target) at each position: [B, T], float32 (float64 for a float64 model). A target below
+  // 0 counts as 0 and has no gradient. Logits are never held for more than a chunk of positions.
+  at::Tensor TokenLoss(const at::Tensor& tokens,   // [B, T] int64
+                       const at::Tensor& targets,  // [B, T] int64
+                       const ForwardOptions& options = {}) const;
+
+  // [B, T, vocab_size], float32 (float64 for a float64 model).
+  at::Tensor Logits(const at::Tensor& tokens, const ForwardOptions& options = {}) const;
+
+  // An empty cache for `batch` sequences of at most `capacity` tokens.
+  KvCache MakeCache(int64_t batch, int64_t capacity, bool bfloat16 = false) const;
+
+  // Appends tokens [B, T] to the cache and returns the logits of their last position: [B,
+  // vocab_size]. No gradient. Position offsets come from the cache; the cache has room for T more
+  // tokens.
+  at::Tensor Decode(const at::Tensor& tokens, KvCache& cache,
+                    const ForwardOptions& options = {}) const;
+
+  // tokens [B, T] followed by `count` tokens, each the most likely next one: [B, T + count].
+  at::Tensor GenerateGreedy(const at::Tensor& tokens, int64_t count,
+                            const ForwardOptions& options = {}) const;
+
+ private:
+  explicit Transformer(ModelConfig config) : config_(std::move(config)) {}
+
+  at::Tensor Run(const at::Tensor& tokens, const ForwardOptions& options, KvCache* cache) const;
+  at::Tensor Head() const { return config_.tie_word_embeddings ? embedding_ : head_; }
+
+  ModelConfig config_;
+  at::Tensor embedding_;  // [vocab, hidden]
+  std::vector<LayerParameters> layers_;
+  at::Tensor final_norm_;  // [hidden]
+  at::Tensor head_;        // [vocab, hidden]; undefined when tied
+};
+
+}  // namespace attnlab
