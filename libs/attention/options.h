@@ -44,6 +44,11 @@ struct AttentionOptions {
 struct HeadParameter {
   std::string name;
   double init;
+  double ratio;
+  std::string help;
+
+  // What head `head` starts from: init * ratio^head.
+  double Initial(int64_t head) const;
 };
 
 // InvalidArgument with the known names when the weighting, a constant or the implementation is
