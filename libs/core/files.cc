@@ -68,10 +68,17 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents) {
+  return WriteFileAtomically(path, absl::MakeConstSpan(&contents, 1));
+}
+
+absl::Status WriteFileAtomically(const std::string& path,
+                                 absl::Span<const absl::string_view> pieces) {
   const std::string temporary = path + ".tmp";
   Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (fd.get() < 0) return ErrnoStatus(errno, "create", temporary);
-  absl::Status status = WriteAll(fd.get(), contents, temporary);
+  absl::Status status;
+  for (size_t i = 0; i < pieces.size() && status.ok(); ++i)
+    status = WriteAll(fd.get(), pieces[i], temporary);
   if (status.ok() && fsync(fd.get()) != 0) status = ErrnoStatus(errno, "write", temporary);
   if (fd.Close() != 0 && status.ok()) status = ErrnoStatus(errno, "write", temporary);
   if (status.ok()) status = RenameDurably(temporary, path);

@@ -17,6 +17,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // Writes PATH.tmp, syncs it and renames it over `path`: after a crash `path` is the old file or the
 // whole new one.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
+// The same of contents that lie in pieces.
+absl::Status WriteFileAtomically(const std::string& path,
+                                 absl::Span<const absl::string_view> pieces);
 
 // Renames the finished folder `from` to `to` and syncs the folder that holds them.
 absl::Status RenameDurably(const std::string& from, const std::string& to);

@@ -1,0 +1,356 @@
+// The layout of results.h5: one pass of Store and one of Load over the parts of RunResults.
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "libs/core/files.h"
+#include "libs/core/status.h"
+#include "libs/io/h5.h"
+#include "libs/io/results.h"
+
+namespace attnlab {
+namespace {
+
+int64_t Size(size_t size) { return static_cast<int64_t>(size); }
+
+// Visitor of ForEach: writes each field as an attribute of `path`.
+struct AttributeWriter {
+  h5::Builder& builder;
+  const std::string path;
+
+  template <class T>
+  void operator()(const char* name, const T& value, const char*) {
+    builder.Attribute(path, name, value);
+  }
+  void operator()(const char* name, const std::optional<double>& value, const char*) {
+    if (value) builder.Attribute(path, name, *value);
+  }
+};
+
+// Visitor of ForEach: reads what is there, keeps the default of what is not, and the first error.
+struct AttributeReader {
+  const h5::Reader& reader;
+  const std::string path;
+  absl::Status status;
+
+  template <class T>
+  void operator()(const char* name, T& value, const char*) {
+    if (reader.HasAttribute(path, name)) Keep(reader.Attribute(path, name, value));
+  }
+  void operator()(const char* name, std::optional<double>& value, const char*) {
+    if (reader.HasAttribute(path, name)) Keep(reader.Attribute(path, name, value.emplace()));
+  }
+  void Keep(absl::Status other) {
+    if (status.ok()) status = std::move(other);
+  }
+};
+
+template <class T>
+absl::Status ReadAttributes(const h5::Reader& reader, const std::string& path, T& value) {
+  AttributeReader visitor{reader, path, absl::OkStatus()};
+  value.ForEach(visitor);
+  return visitor.status;
+}
+
+absl::Status Inconsistent(const std::string& path) {
+  return absl::InvalidArgumentError(absl::StrCat(path, ": its arrays do not fit each other"));
+}
+
+// What one entry of a part of the record is in the file. Store gets the entry's group, which is
+// there; Load reads it back and checks that the arrays fit each other.
+
+void Store(h5::Builder& builder, const std::string& path, Series& series) {
+  series.info.ForEach(AttributeWriter{builder, path});
+  builder.Dataset(path + "/step", absl::MakeConstSpan(series.steps), {Size(series.steps.size())});
+  builder.Dataset(path + "/value", absl::MakeConstSpan(series.values),
+                  {Size(series.values.size())});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, Series& series) {
+  ATTNLAB_RETURN_IF_ERROR(ReadAttributes(reader, path, series.info));
+  ATTNLAB_ASSIGN_OR_RETURN(auto steps, reader.Integers(path + "/step"));
+  ATTNLAB_ASSIGN_OR_RETURN(auto values, reader.Doubles(path + "/value"));
+  series.steps = std::move(steps.values);
+  series.values = std::move(values.values);
+  const bool fits = series.steps.size() == series.values.size() &&
+                    std::is_sorted(series.steps.begin(), series.steps.end());
+  return fits ? absl::OkStatus() : Inconsistent(path);
+}
+
+void Store(h5::Builder& builder, const std::string& path, Metric& metric) {
+  metric.ForEach(AttributeWriter{builder, path});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, Metric& metric) {
+  return ReadAttributes(reader, path, metric);
+}
+
+void Store(h5::Builder& builder, const std::string& path, EvalScore& score) {
+  score.ForEach(AttributeWriter{builder, path});
+  if (!score.per_example.empty())
+    builder.Dataset(path + "/per_example", absl::MakeConstSpan(score.per_example),
+                    {Size(score.per_example.size())});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, EvalScore& score) {
+  ATTNLAB_RETURN_IF_ERROR(ReadAttributes(reader, path, score));
+  if (!reader.Has(path + "/per_example")) return absl::OkStatus();
+  ATTNLAB_ASSIGN_OR_RETURN(auto per_example, reader.Doubles(path + "/per_example"));
+  score.per_example = std::move(per_example.values);
+  return absl::OkStatus();
+}
+
+void Store(h5::Builder& builder, const std::string& path, Histogram& histogram) {
+  builder.Attribute(path, "step", histogram.step);
+  builder.Dataset(path + "/edges", absl::MakeConstSpan(histogram.edges),
+                  {Size(histogram.edges.size())});
+  builder.Dataset(path + "/counts", absl::MakeConstSpan(histogram.counts),
+                  {Size(histogram.counts.size())});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, Histogram& histogram) {
+  ATTNLAB_RETURN_IF_ERROR(reader.Attribute(path, "step", histogram.step));
+  ATTNLAB_ASSIGN_OR_RETURN(auto edges, reader.Doubles(path + "/edges"));
+  ATTNLAB_ASSIGN_OR_RETURN(auto counts, reader.Doubles(path + "/counts"));
+  histogram.edges = std::move(edges.values);
+  histogram.counts = std::move(counts.values);
+  return histogram.edges.size() == histogram.counts.size() + 1 ? absl::OkStatus()
+                                                               : Inconsistent(path);
+}
+
+void Store(h5::Builder& builder, const std::string& path, HeadMetric& metric) {
+  metric.ForEach(AttributeWriter{builder, path});
+  builder.Dataset(path + "/value", absl::MakeConstSpan(metric.values),
+                  {metric.layers, metric.heads});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, HeadMetric& metric) {
+  ATTNLAB_RETURN_IF_ERROR(ReadAttributes(reader, path, metric));
+  ATTNLAB_ASSIGN_OR_RETURN(auto values, reader.Doubles(path + "/value"));
+  if (values.shape.size() != 2) return Inconsistent(path);
+  metric.layers = values.shape[0];
+  metric.heads = values.shape[1];
+  metric.values = std::move(values.values);
+  return absl::OkStatus();
+}
+
+void Store(h5::Builder& builder, const std::string& path, LayerProfile& profile) {
+  profile.ForEach(AttributeWriter{builder, path});
+  builder.Dataset(path + "/value", absl::MakeConstSpan(profile.values),
+                  {Size(profile.values.size())});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, LayerProfile& profile) {
+  ATTNLAB_RETURN_IF_ERROR(ReadAttributes(reader, path, profile));
+  ATTNLAB_ASSIGN_OR_RETURN(auto values, reader.Doubles(path + "/value"));
+  profile.values = std::move(values.values);
+  return absl::OkStatus();
+}
+
+void Store(h5::Builder& builder, const std::string& path, AttentionMap& map) {
+  map.ForEach(AttributeWriter{builder, path});
+  builder.Dataset(path + "/value", absl::MakeConstSpan(map.values), {map.rows, map.cols});
+  if (!map.tokens.empty()) builder.Dataset(path + "/tokens", map.tokens);
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, AttentionMap& map) {
+  ATTNLAB_RETURN_IF_ERROR(ReadAttributes(reader, path, map));
+  ATTNLAB_ASSIGN_OR_RETURN(auto values, reader.Floats(path + "/value"));
+  if (values.shape.size() != 2) return Inconsistent(path);
+  map.rows = values.shape[0];
+  map.cols = values.shape[1];
+  map.values = std::move(values.values);
+  if (!reader.Has(path + "/tokens")) return absl::OkStatus();
+  ATTNLAB_ASSIGN_OR_RETURN(map.tokens, reader.Strings(path + "/tokens"));
+  return Size(map.tokens.size()) == map.cols ? absl::OkStatus() : Inconsistent(path);
+}
+
+void Store(h5::Builder& builder, const std::string& path, std::vector<Box>& boxes) {
+  std::vector<double> values;
+  for (const Box& box : boxes)
+    values.insert(values.end(), {box.min, box.q1, box.median, box.q3, box.max});
+  builder.Dataset(path + "/value", absl::MakeConstSpan(values), {Size(boxes.size()), 5});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, std::vector<Box>& boxes) {
+  ATTNLAB_ASSIGN_OR_RETURN(auto values, reader.Doubles(path + "/value"));
+  if (values.shape.size() != 2 || values.shape[1] != 5) return Inconsistent(path);
+  for (size_t i = 0; i < values.values.size(); i += 5) {
+    const double* v = &values.values[i];
+    boxes.push_back({v[0], v[1], v[2], v[3], v[4]});
+  }
+  return absl::OkStatus();
+}
+
+void Store(h5::Builder& builder, const std::string& path, Claim& claim) {
+  claim.ForEach(AttributeWriter{builder, path});
+}
+
+absl::Status Load(const h5::Reader& reader, const std::string& path, Claim& claim) {
+  return ReadAttributes(reader, path, claim);
+}
+
+// A part of the record: a group of named entries, left out when there are none.
+template <class Entry>
+void StorePart(h5::Builder& builder, const std::string& part,
+               std::map<std::string, Entry>& entries) {
+  if (entries.empty()) return;
+  builder.Group(part);
+  for (auto& [name, entry] : entries) {
+    const std::string path = absl::StrCat(part, "/", h5::EncodeName(name));
+    builder.Group(path);
+    Store(builder, path, entry);
+  }
+}
+
+template <class Entry>
+absl::Status LoadPart(const h5::Reader& reader, const std::string& part,
+                      std::map<std::string, Entry>& entries) {
+  ATTNLAB_ASSIGN_OR_RETURN(const std::vector<std::string> links, reader.Children(part));
+  for (const std::string& link : links) {
+    const std::string path = absl::StrCat(part, "/", link);
+    ATTNLAB_RETURN_IF_ERROR(Load(reader, path, entries[h5::DecodeName(link)]));
+  }
+  return absl::OkStatus();
+}
+
+// Calls part(PATH, MAP) for each part of the record that is a map of named entries.
+template <class Visitor>
+void ForEachPart(RunResults& results, Visitor&& part) {
+  part("/series", results.series);
+  part("/metrics", results.metrics);
+  part("/eval", results.evals);
+  part("/histograms", results.histograms);
+  part("/attention", results.attention);
+  part("/layers", results.layers);
+  part("/maps", results.maps);
+  part("/boxes", results.boxes);
+  part("/claims", results.claims);
+}
+
+void StoreProvenance(h5::Builder& builder, Provenance& provenance) {
+  const std::string path = "/provenance";
+  builder.Group(path);
+  provenance.ForEach(AttributeWriter{builder, path});
+  builder.Dataset(path + "/recipe", std::vector<std::string>{provenance.recipe});
+  std::vector<std::string> paths, digests;
+  std::vector<int64_t> bytes;
+  for (const InputFile& input : provenance.inputs) {
+    paths.push_back(input.path);
+    digests.push_back(input.sha256);
+    bytes.push_back(input.bytes);
+  }
+  const std::string inputs = path + "/inputs";
+  builder.Group(inputs);
+  builder.Dataset(inputs + "/path", paths);
+  builder.Dataset(inputs + "/sha256", digests);
+  builder.Dataset(inputs + "/bytes", absl::MakeConstSpan(bytes), {Size(bytes.size())});
+}
+
+absl::Status LoadProvenance(const h5::Reader& reader, Provenance& provenance) {
+  const std::string path = "/provenance", inputs = path + "/inputs";
+  ATTNLAB_RETURN_IF_ERROR(ReadAttributes(reader, path, provenance));
+  ATTNLAB_ASSIGN_OR_RETURN(const auto recipe, reader.Strings(path + "/recipe"));
+  if (recipe.size() != 1) return Inconsistent(path);
+  provenance.recipe = recipe[0];
+  ATTNLAB_ASSIGN_OR_RETURN(const auto paths, reader.Strings(inputs + "/path"));
+  ATTNLAB_ASSIGN_OR_RETURN(const auto digests, reader.Strings(inputs + "/sha256"));
+  ATTNLAB_ASSIGN_OR_RETURN(const auto bytes, reader.Integers(inputs + "/bytes"));
+  if (digests.size() != paths.size() || bytes.values.size() != paths.size())
+    return Inconsistent(inputs);
+  for (size_t i = 0; i < paths.size(); ++i)
+    provenance.inputs.push_back({paths[i], digests[i], bytes.values[i]});
+  return absl::OkStatus();
+}
+
+void StoreBench(h5::Builder& builder, const std::vector<Column>& columns) {
+  if (columns.empty()) return;
+  builder.Group("/bench");
+  builder.Group("/bench/rows");
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const Column& column = columns[i];
+    const std::string path = absl::StrCat("/bench/rows/", h5::EncodeName(column.name));
+    if (column.texts.empty()) {
+      builder.Dataset(path, absl::MakeConstSpan(column.numbers), {Size(column.size())});
+    } else {
+      builder.Dataset(path, column.texts);
+    }
+    builder.Attribute(path, "unit", column.unit);
+    builder.Attribute(path, "place", Size(i));
+    builder.Attribute(path, "text", !column.texts.empty());
+  }
+}
+
+absl::Status LoadBench(const h5::Reader& reader, std::vector<Column>& columns) {
+  const std::string group = "/bench/rows";
+  if (!reader.Has("/bench")) return absl::OkStatus();
+  ATTNLAB_ASSIGN_OR_RETURN(const auto links, reader.Children(group));
+  std::vector<std::pair<int64_t, Column>> placed;
+  for (const std::string& link : links) {
+    const std::string path = absl::StrCat(group, "/", link);
+    auto& [place, column] = placed.emplace_back(0, Column{h5::DecodeName(link), "", {}, {}});
+    bool text = false;
+    ATTNLAB_RETURN_IF_ERROR(reader.Attribute(path, "unit", column.unit));
+    ATTNLAB_RETURN_IF_ERROR(reader.Attribute(path, "place", place));
+    ATTNLAB_RETURN_IF_ERROR(reader.Attribute(path, "text", text));
+    if (text) {
+      ATTNLAB_ASSIGN_OR_RETURN(column.texts, reader.Strings(path));
+    } else {
+      ATTNLAB_ASSIGN_OR_RETURN(auto numbers, reader.Doubles(path));
+      column.numbers = std::move(numbers.values);
+    }
+    if (column.size() != placed.front().second.size()) return Inconsistent(path);
+  }
+  std::stable_sort(placed.begin(), placed.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [place, column] : placed) columns.push_back(std::move(column));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunResults> ParseResults(std::string image, const std::string& source) {
+  ATTNLAB_ASSIGN_OR_RETURN(const h5::Reader reader, h5::Reader::Open(std::move(image), source));
+  int64_t version = 0;
+  ATTNLAB_RETURN_IF_ERROR(reader.Attribute("/", "schema_version", version));
+  if (version != kResultsSchemaVersion)
+    return absl::InvalidArgumentError(
+        absl::StrCat(source, " has schema version ", version, ", this program reads version ",
+                     kResultsSchemaVersion, "; read it with the attnlab that wrote it"));
+  RunResults results;
+  ATTNLAB_RETURN_IF_ERROR(ReadAttributes(reader, "/", results.info));
+  ATTNLAB_RETURN_IF_ERROR(reader.Attribute("/", "created_utc", results.created_utc));
+  ATTNLAB_RETURN_IF_ERROR(reader.Attribute("/", "finished_utc", results.finished_utc));
+  ATTNLAB_RETURN_IF_ERROR(reader.Attribute("/", "status", results.status));
+  absl::Status status = LoadProvenance(reader, results.provenance);
+  ForEachPart(results, [&](const char* path, auto& entries) {
+    if (status.ok()) status = LoadPart(reader, path, entries);
+  });
+  if (status.ok()) status = LoadBench(reader, results.bench);
+  if (!status.ok()) return status;
+  return results;
+}
+
+}  // namespace
+
+absl::StatusOr<RunResults> ReadResults(const std::string& path) {
+  std::error_code error;
+  const bool folder = std::filesystem::is_directory(path, error);
+  const std::string file = folder ? (std::filesystem::path(path) / "results.h5").string() : path;
+  ATTNLAB_ASSIGN_OR_RETURN(std::string image, ReadFile(file));
+  return ParseResults(std::move(image), file);
+}
+
+absl::StatusOr<std::string> SerializeResults(RunResults& results) {
+  h5::Builder builder;
+  builder.Attribute("/", "schema_version", kResultsSchemaVersion);
+  results.info.ForEach(AttributeWriter{builder, "/"});
+  builder.Attribute("/", "created_utc", results.created_utc);
+  builder.Attribute("/", "finished_utc", results.finished_utc);
+  builder.Attribute("/", "status", results.status);
+  StoreProvenance(builder, results.provenance);
+  ForEachPart(results, [&](const char* path, auto& entries) { StorePart(builder, path, entries); });
+  StoreBench(builder, results.bench);
+  return builder.Image();
+}
+
+}  // namespace attnlab
