@@ -22,6 +22,9 @@ struct TokenBatch {
   // [rows, columns - 1]: the role (an index into BatchSource::roles()) of the prediction made at
   // each input position; empty when the source tells no roles apart.
   std::vector<uint8_t> roles;
+
+  int32_t* Row(int64_t row) { return tokens.data() + row * columns; }
+  const int32_t* Row(int64_t row) const { return tokens.data() + row * columns; }
 };
 
 // One kind of prediction in a synthetic task.
@@ -83,7 +86,7 @@ struct DataOptions {
   }
 };
 
-// Names of the synthetic tasks that DataOptions::source may name.
+// Names of the synthetic tasks that DataOptions::source may hold.
 std::vector<std::string> SyntheticTasks();
 
 absl::StatusOr<std::unique_ptr<BatchSource>> OpenBatchSource(const DataOptions& options,

@@ -32,6 +32,7 @@ class Batcher {
   Batcher(const TokenShards& shards, int64_t sequence_length, bool bos_every_sequence,
           uint64_t seed, int64_t windows);
   int64_t ShuffledWindow(int64_t index);
+  TokenBatch Empty(int64_t rows) const;
   absl::Status Fill(int64_t window, int32_t* out) const;
 
   const TokenShards* shards_;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "libs/core/rng.h"
 
 namespace attnlab {
@@ -21,6 +22,8 @@ struct BigramBackcopyOptions {
   int64_t triggers = 5;
   int64_t successors = 8;
   int64_t table_seed = 0;
+
+  absl::Status Validate() const;
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {
@@ -36,6 +39,7 @@ class BigramBackcopy {
  public:
   enum Role : uint8_t { kFirst = 0, kBigram = 1, kBackcopy = 2 };
 
+  // `options` must be valid.
   explicit BigramBackcopy(const BigramBackcopyOptions& options);
 
   int32_t bos() const { return static_cast<int32_t>(symbols_); }

@@ -12,7 +12,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +23,8 @@
 #include "libs/core/files.h"
 
 namespace attnlab {
+
+class JsonRef;
 
 struct TokenShardsInfo {
   int32_t vocab_size = 0;
@@ -90,6 +91,7 @@ class TokenShards {
     std::unique_ptr<MappedFile> file;
   };
   TokenShards() = default;
+  absl::Status OpenShard(const JsonRef& entry, bool verify);
 
   std::string directory_;
   TokenShardsInfo info_;
