@@ -23,7 +23,6 @@
 #include <utility>
 
 #include "kernels/words.h"
-#include "libs/core/check.h"
 
 namespace attnlab {
 
@@ -203,8 +202,8 @@ namespace internal {
 // does not. The bound keeps the branch that is not taken finite, for gradients that would multiply
 // its infinity by 0.
 inline Field ExpDiffFrom(const Field& e, const Field& s, const Field& m) {
-  ATTNLAB_CHECK(!s.is_constant());
   const Field base = Exp(-m);
+  if (s.is_constant()) return e - base;
   const bool differentiable = c10::GradMode::is_enabled();
   at::Tensor small = (differentiable ? s.tensor().clamp_max(0.5) : s.tensor()).expm1();
   const Field near = Field(std::move(small)) * base;

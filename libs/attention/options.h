@@ -2,10 +2,11 @@
 //
 //     o_i = sum_j W(s_ij) v_j / (sum_j M(s_ij) + tail),   s_ij = scale q_i . k_j,   j visible to i
 //
-// Query i of T sees key j of S when, with p = i + S - T the position of the query,
-//     j <= p                       if causal, and
-//     p - j < window, or j < first_kept   if window > 0 (first_kept keys never leave: attention
-//     sinks of StreamingLLM).
+// Query i of T stands at position p = i + S - T of S keys when causal (p = i when not) and sees
+//     all keys                                                if not causal,
+//     keys j <= p                                             if causal,
+//     of these, p - j < window or j < first_kept              if window > 0 (StreamingLLM keeps
+//     first keys as sinks).
 // The variants are the lines of kernels/weightings.def.
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include "kernels/all_weightings.h"
 #include "kernels/weighting_info.h"
+#include "libs/core/check.h"
 
 namespace attnlab {
 namespace {

@@ -1,0 +1,136 @@
+#include "libs/attention/kernel_path.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "kernels/attention.h"
+#include "kernels/weighting_info.h"
+#include "libs/attention/rows.h"
+#include "libs/core/check.h"
+
+namespace attnlab {
+namespace {
+
+// `t` with elements of a row side by side, as the kernels read them; mostly `t` itself.
+at::Tensor Dense(const at::Tensor& t) { return t.stride(-1) == 1 ? t : t.contiguous(); }
+
+// [batch, heads, rows, dim] laid out as [batch, rows, heads, dim], which the next projection reads
+// without a copy.
+at::Tensor EmptyRowsFirst(const at::Tensor& like, int64_t dim) {
+  return at::empty({like.size(0), like.size(2), like.size(1), dim}, like.options()).transpose(1, 2);
+}
+
+Operand OperandOf(const at::Tensor& t) {
+  return {t.const_data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
+}
+Result ResultOf(const at::Tensor& t) {
+  return {t.mutable_data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
+}
+
+// The operands of a call in the layout of the kernels, and the problem that points at them.
+struct Call {
+  at::Tensor q, k, v;
+  std::vector<at::Tensor> learned;
+
+  Call(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+       const std::vector<at::Tensor>& head_parameters)
+      : q(Dense(q)), k(Dense(k)), v(Dense(v)) {
+    TORCH_CHECK(HasKernel(q), "no attention kernel for ", q.scalar_type(), " tensors on ",
+                q.device(), "; use implementation auto or blocked");
+    for (const at::Tensor& t : head_parameters) learned.push_back(t.to(at::kFloat).contiguous());
+  }
+
+  void Describe(const AttentionOptions& options, Problem& problem) const {
+    const auto index = FindWeighting(options.weighting);
+    ATTNLAB_CHECK(index.has_value(), options.weighting);
+    problem.weighting = *index;
+    SetDefaultConstants(problem);
+    const WeightingInfo& info = Weightings()[*index];
+    for (size_t i = 0; i < info.constants.size(); ++i) {
+      const auto found = options.constants.find(info.constants[i].name);
+      if (found != options.constants.end())
+        problem.constants[i] = static_cast<float>(found->second);
+    }
+    ATTNLAB_CHECK(learned.size() == info.learned.size(), "head parameters of " + options.weighting);
+    for (size_t i = 0; i < learned.size(); ++i)
+      problem.learned[i] = learned[i].const_data_ptr<float>();
+    problem.shape = {q.size(0), q.size(1), k.size(1), q.size(2), k.size(2), q.size(3), v.size(3)};
+    problem.mask.causal = options.causal;
+    problem.mask.query_offset = options.causal ? k.size(2) - q.size(2) : 0;
+    problem.mask.window = options.window;
+    problem.mask.first_kept = options.first_kept;
+    problem.scale = static_cast<float>(ScaleOf(options, q.size(3)));
+    problem.dtype = q.scalar_type() == at::kFloat ? DType::kFloat32 : DType::kBFloat16;
+    problem.q = OperandOf(q);
+    problem.k = OperandOf(k);
+    problem.v = OperandOf(v);
+  }
+};
+
+void CheckRan(const char* error) { TORCH_CHECK(error == nullptr, "attention kernel: ", error); }
+
+}  // namespace
+
+bool HasKernel(const at::Tensor& q) {
+  return q.is_cpu() && (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16);
+}
+
+BlockedOutput KernelForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const AttentionOptions& options,
+                            const std::vector<at::Tensor>& head_parameters, bool keep_statistics) {
+  const Call call(q, k, v, head_parameters);
+  ForwardArgs args;
+  call.Describe(options, args);
+  BlockedOutput result;
+  result.out = EmptyRowsFirst(q, v.size(3));
+  args.out = ResultOf(result.out);
+  if (keep_statistics) {
+    const auto statistics = q.options().dtype(at::kFloat);
+    result.shift = at::empty({q.size(0), q.size(1), q.size(2)}, statistics);
+    result.denominator = at::empty_like(result.shift);
+    args.shift = result.shift.mutable_data_ptr<float>();
+    args.denominator = result.denominator.mutable_data_ptr<float>();
+  }
+  CheckRan(Forward(args));
+  return result;
+}
+
+AttentionGradients KernelBackward(const at::Tensor& out_grad, const at::Tensor& q,
+                                  const at::Tensor& k, const at::Tensor& v,
+                                  const BlockedOutput& forward, const AttentionOptions& options,
+                                  const std::vector<at::Tensor>& head_parameters) {
+  const Call call(q, k, v, head_parameters);
+  const at::Tensor grad = Dense(out_grad);
+  BackwardArgs args;
+  call.Describe(options, args);
+  args.out = OperandOf(forward.out);
+  args.out_grad = OperandOf(grad);
+  args.shift = forward.shift.const_data_ptr<float>();
+  args.denominator = forward.denominator.const_data_ptr<float>();
+  AttentionGradients result = {
+      EmptyRowsFirst(q, q.size(3)), EmptyRowsFirst(k, k.size(3)), EmptyRowsFirst(v, v.size(3)), {}};
+  args.q_grad = ResultOf(result.q);
+  args.k_grad = ResultOf(result.k);
+  args.v_grad = ResultOf(result.v);
+  for (size_t i = 0; i < call.learned.size(); ++i) {
+    result.learned.push_back(at::zeros_like(call.learned[i]));
+    args.learned_grad[i] = result.learned[i].mutable_data_ptr<float>();
+  }
+  CheckRan(Backward(args));
+  return result;
+}
+
+at::Tensor KernelDecode(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const AttentionOptions& options,
+                        const std::vector<at::Tensor>& head_parameters) {
+  const Call call(q, k, v, head_parameters);
+  ForwardArgs args;
+  call.Describe(options, args);
+  const at::Tensor out = EmptyRowsFirst(q, v.size(3));
+  args.out = ResultOf(out);
+  CheckRan(Decode(args));
+  return out;
+}
+
+}  // namespace attnlab

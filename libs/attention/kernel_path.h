@@ -1,0 +1,36 @@
+// The kernels of kernels/attention.h on tensors: strides and pointers in, statistics kept as
+// blocked.h keeps them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "libs/attention/blocked.h"
+#include "libs/attention/options.h"
+
+namespace attnlab {
+
+// A kernel runs on tensors of this device and dtype.
+bool HasKernel(const at::Tensor& q);
+
+// As BlockedForward, with the statistics only if `keep_statistics`. Throws c10::Error where
+// HasKernel(q) is false.
+BlockedOutput KernelForward(const at::Tensor& q,  // [B, H, T, D]
+                            const at::Tensor& k,  // [B, Hkv, S, D]
+                            const at::Tensor& v,  // [B, Hkv, S, Dv]
+                            const AttentionOptions& options,
+                            const std::vector<at::Tensor>& head_parameters,  // each [H]
+                            bool keep_statistics);
+
+AttentionGradients KernelBackward(const at::Tensor& out_grad,  // [B, H, T, Dv]
+                                  const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  const BlockedOutput& forward, const AttentionOptions& options,
+                                  const std::vector<at::Tensor>& head_parameters);
+
+// The output of few queries on many keys, the queries being the last positions: [B, H, T, Dv].
+at::Tensor KernelDecode(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const AttentionOptions& options,
+                        const std::vector<at::Tensor>& head_parameters);
+
+}  // namespace attnlab
