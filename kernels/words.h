@@ -45,7 +45,7 @@ ATTNLAB_HD F ExpDiff(F s, F m) {
 
 template <std::floating_point F>
 ATTNLAB_HD F Relu(F x) {
-  return x > F(0) ? x : F(0);
+  return x < F(0) ? F(0) : x;
 }
 
 template <std::floating_point F>

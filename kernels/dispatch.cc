@@ -1,0 +1,153 @@
+#include "kernels/dispatch.h"
+
+#include <atomic>
+#include <vector>
+
+#include "kernels/weighting_info.h"
+
+namespace attnlab {
+
+// Each instruction set's entry points stand in a namespace of its name (kernels/cpu/variants.cc).
+#define ATTNLAB_DECLARE_ISA(isa)              \
+  namespace isa {                             \
+  void RunForward(const ForwardArgs& args);   \
+  void RunBackward(const BackwardArgs& args); \
+  void RunDecode(const ForwardArgs& args);    \
+  }
+ATTNLAB_DECLARE_ISA(baseline)
+#if defined(ATTNLAB_X86_ISAS)
+ATTNLAB_DECLARE_ISA(avx2)
+ATTNLAB_DECLARE_ISA(avx512)
+#endif
+#undef ATTNLAB_DECLARE_ISA
+
+namespace {
+
+struct EntryPoints {
+  const char* name;
+  void (*forward)(const ForwardArgs&);
+  void (*backward)(const BackwardArgs&);
+  void (*decode)(const ForwardArgs&);
+};
+
+std::vector<EntryPoints> FindEntryPoints() {
+  std::vector<EntryPoints> found;
+#if defined(ATTNLAB_X86_ISAS)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512cd")) {
+    found.push_back({"avx512", avx512::RunForward, avx512::RunBackward, avx512::RunDecode});
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("bmi2")) {
+    found.push_back({"avx2", avx2::RunForward, avx2::RunBackward, avx2::RunDecode});
+  }
+#endif
+  found.push_back({"baseline", baseline::RunForward, baseline::RunBackward, baseline::RunDecode});
+  return found;
+}
+
+const std::vector<EntryPoints>& AllEntryPoints() {
+  static const auto& found = *new std::vector<EntryPoints>(FindEntryPoints());
+  return found;
+}
+
+std::atomic<int> chosen{0};
+
+const EntryPoints& Chosen() { return AllEntryPoints()[chosen]; }
+
+const char* CheckDocuments(const Mask& mask) {
+  return (mask.query_documents == nullptr) == (mask.key_documents == nullptr)
+             ? nullptr
+             : "mask: documents of queries and keys must be given together";
+}
+
+const char* CheckForward(const ForwardArgs& args) {
+  if (const char* wrong = CheckProblem(args)) return wrong;
+  if (args.out.data == nullptr) return "out is null";
+  if ((args.shift == nullptr) != (args.denominator == nullptr)) {
+    return "shift and denominator must be given together";
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::span<const char* const> InstructionSets() {
+  static const auto& names = *[] {
+    auto* names = new std::vector<const char*>;
+    for (const EntryPoints& entry : AllEntryPoints()) names->push_back(entry.name);
+    return names;
+  }();
+  return names;
+}
+
+bool UseInstructionSet(std::string_view name) {
+  const auto names = InstructionSets();
+  for (int i = 0; i < static_cast<int>(names.size()); ++i) {
+    if (name != names[i]) continue;
+    chosen = i;
+    return true;
+  }
+  return false;
+}
+
+const char* CheckProblem(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  if (problem.weighting < 0 || problem.weighting >= static_cast<int>(Weightings().size())) {
+    return "no such weighting";
+  }
+  if (shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || shape.heads < 1 ||
+      shape.kv_heads < 1 || shape.head_dim < 1 || shape.value_dim < 1) {
+    return "shape: a size is negative, or there are no heads or dims";
+  }
+  if (shape.heads % shape.kv_heads != 0) return "shape: heads is not a multiple of kv_heads";
+  if (problem.mask.window < 0 || problem.mask.first_kept < 0) return "mask: negative window";
+  const bool any = shape.batch > 0 && shape.queries > 0;
+  if (any && problem.q.data == nullptr) return "q is null";
+  if (any && shape.keys > 0 && (problem.k.data == nullptr || problem.v.data == nullptr)) {
+    return "k or v is null";
+  }
+  const auto& learned = Weightings()[problem.weighting].learned;
+  for (size_t i = 0; i < learned.size(); ++i) {
+    if (problem.learned[i] == nullptr) return "a learned number of the weighting is null";
+  }
+  return CheckDocuments(problem.mask);
+}
+
+void SetDefaultConstants(Problem& problem) {
+  int i = 0;
+  for (const ConstantInfo& constant : Weightings()[problem.weighting].constants) {
+    problem.constants[i++] = constant.value;
+  }
+}
+
+const char* Forward(const ForwardArgs& args) {
+  if (const char* wrong = CheckForward(args)) return wrong;
+  Chosen().forward(args);
+  return nullptr;
+}
+
+const char* Decode(const ForwardArgs& args) {
+  if (const char* wrong = CheckForward(args)) return wrong;
+  Chosen().decode(args);
+  return nullptr;
+}
+
+const char* Backward(const BackwardArgs& args) {
+  if (const char* wrong = CheckProblem(args)) return wrong;
+  if (args.out.data == nullptr || args.out_grad.data == nullptr || args.shift == nullptr ||
+      args.denominator == nullptr) {
+    return "the backward needs out, its gradient, shift and denominator";
+  }
+  if (args.q_grad.data == nullptr || args.k_grad.data == nullptr || args.v_grad.data == nullptr) {
+    return "a gradient is null";
+  }
+  for (size_t i = 0; i < Weightings()[args.weighting].learned.size(); ++i) {
+    if (args.learned_grad[i] == nullptr) return "the gradient of a learned number is null";
+  }
+  Chosen().backward(args);
+  return nullptr;
+}
+
+}  // namespace attnlab
