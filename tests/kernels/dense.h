@@ -22,6 +22,8 @@ template <class F>
 struct Gradients {
   std::vector<F> out, q, k, v;
   std::vector<F> learned;  // [kMaxLearned, heads]
+  F terms = 0;             // the largest |W' dP| / den and |M' D| / den: what cancels in dS
+  F learned_terms = 0;     // the absolute terms of all learned gradients, summed
 };
 
 template <class To, class From>
@@ -125,7 +127,10 @@ Gradients<F> RunDense(const Variant& variant, const Problem& problem, const Tens
           v_grad[j * shape.value_dim + c] += dense.w[j].weight * dense.inverse * out_grad[c];
         }
         const auto w = variant.Weigh(Dual<F>(dense.s[j], F(1)), dense.shift);
-        const F s_grad = (w.weight.slope * weight_grad - w.mass.slope * delta) * dense.inverse;
+        const F weight_part = w.weight.slope * weight_grad * dense.inverse;
+        const F mass_part = w.mass.slope * delta * dense.inverse;
+        const F s_grad = weight_part - mass_part;
+        result.terms = std::max({result.terms, std::abs(weight_part), std::abs(mass_part)});
         for (int64_t c = 0; c < shape.head_dim; ++c) {
           q_grad[c] += s_grad * gain * scale * k[j * shape.head_dim + c];
           k_grad[j * shape.head_dim + c] += s_grad * gain * scale * q[c];
@@ -134,16 +139,20 @@ Gradients<F> RunDense(const Variant& variant, const Problem& problem, const Tens
           row.learned[p].slope = F(1);
           const Affine<Dual<F>> score = RowScore(variant, row);
           row.learned[p].slope = F(0);
-          result.learned[p * shape.heads + h] +=
-              s_grad * (score.gain.slope * raw[j] + score.offset.slope -
-                        score.slope.slope * (plain.position - F(j)));
+          const F map_slope = score.gain.slope * raw[j] + score.offset.slope -
+                              score.slope.slope * (plain.position - F(j));
+          result.learned[p * shape.heads + h] += s_grad * map_slope;
+          result.learned_terms +=
+              (std::abs(weight_part) + std::abs(mass_part)) * std::abs(map_slope);
         }
       }
       for (int p = 0; p < static_cast<int>(Variant::kLearned.size()); ++p) {
         row.learned[p].slope = F(1);
         const Dual<F> tail = variant.Tail(Dual<F>(dense.shift, F(0)), row);
         row.learned[p].slope = F(0);
-        result.learned[p * shape.heads + h] -= delta * dense.inverse * tail.slope;
+        const F term = delta * dense.inverse * tail.slope;
+        result.learned[p * shape.heads + h] -= term;
+        result.learned_terms += std::abs(term);
       }
     }
   }
