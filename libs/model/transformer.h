@@ -11,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "libs/attention/probe.h"
 #include "libs/model/config.h"
+#include "libs/model/rope.h"
 
 namespace attnlab {
 
@@ -56,6 +58,11 @@ class Transformer {
                                             at::Device device = at::kCPU,
                                             at::ScalarType dtype = at::kFloat);
 
+  // A model whose tensors hold no values yet and have no gradient; for readers of files. `config`
+  // is valid.
+  static Transformer CreateEmpty(const ModelConfig& config, at::Device device,
+                                 at::ScalarType dtype);
+
   const ModelConfig& config() const { return config_; }
   at::Device device() const;
 
@@ -92,14 +99,20 @@ class Transformer {
  private:
   explicit Transformer(ModelConfig config) : config_(std::move(config)) {}
 
+  void Allocate(at::ScalarType dtype, at::Device device);
   at::Tensor Run(const at::Tensor& tokens, const ForwardOptions& options, KvCache* cache) const;
-  at::Tensor Head() const { return config_.tie_word_embeddings ? embedding_ : head_; }
+  at::Tensor LayerAttention(int64_t layer, const at::Tensor& normed, const at::Tensor& cos,
+                            const at::Tensor& sin, const ForwardOptions& options,
+                            KvCache* cache) const;
+  at::Tensor HeadLogits(const at::Tensor& hidden) const;
+  const at::Tensor& Head() const { return config_.tie_word_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;
   at::Tensor embedding_;  // [vocab, hidden]
   std::vector<LayerParameters> layers_;
   at::Tensor final_norm_;  // [hidden]
   at::Tensor head_;        // [vocab, hidden]; undefined when tied
+  std::shared_ptr<RopeTable> rope_;
 };
 
 }  // namespace attnlab

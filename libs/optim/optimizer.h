@@ -73,14 +73,11 @@ class AdamW {
   absl::Status LoadState(const NamedTensors& state);
 
  private:
-  struct Group {
-    double weight_decay;
-    std::vector<at::Tensor> parameters, means, squares, steps;
-  };
+  bool Decays(const at::Tensor& parameter) const;
 
   const OptimizerConfig config_;
   const NamedTensors parameters_;
-  std::vector<at::Tensor> means_, squares_;  // beside parameters_
+  std::vector<at::Tensor> means_, squares_;  // in the order of parameters_
   int64_t steps_ = 0;
 };
 
