@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <queue>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "libs/core/status.h"
 #include "libs/text/added_tokens.h"
+#include "libs/text/bpe.h"
 #include "libs/text/split_pattern.h"
 #include "libs/text/utf8.h"
-#include "libs/text/word_cache.h"
 
 namespace attnlab {
 namespace {
@@ -50,65 +49,6 @@ bool FromAlphabet(absl::string_view spelled, std::string& bytes) {
 // A byte that valid UTF-8 never holds; a vocabulary may lack it.
 bool NeverInUtf8(int byte) { return byte == 0xC0 || byte == 0xC1 || byte >= 0xF5; }
 
-struct Merge {
-  int32_t rank, id;
-};
-using MergeTable = absl::flat_hash_map<std::pair<int32_t, int32_t>, Merge>;
-
-// Merges the symbols of one word; see the head of the header.
-class WordMerger {
- public:
-  explicit WordMerger(const MergeTable& merges) : merges_(merges) {}
-
-  void Run(std::vector<int32_t>& ids) {
-    const int32_t size = static_cast<int32_t>(ids.size());
-    symbols_.resize(size);
-    for (int32_t i = 0; i < size; ++i) symbols_[i] = {ids[i], i - 1, i + 1 < size ? i + 1 : -1};
-    for (int32_t i = 0; i + 1 < size; ++i) Offer(i);
-    while (!queue_.empty()) {
-      const Candidate best = queue_.top();
-      queue_.pop();
-      Symbol& left = symbols_[best.position];
-      // A candidate is stale when one of its symbols has been merged since.
-      if (left.id != best.left || left.next < 0 || symbols_[left.next].id != best.right) continue;
-      Symbol& right = symbols_[left.next];
-      left.id = best.id;
-      left.next = right.next;
-      right.id = -1;
-      if (left.next >= 0) symbols_[left.next].previous = best.position;
-      if (left.previous >= 0) Offer(left.previous);
-      Offer(best.position);
-    }
-    ids.clear();
-    for (const Symbol& symbol : symbols_) {
-      if (symbol.id >= 0) ids.push_back(symbol.id);
-    }
-  }
-
- private:
-  struct Symbol {
-    int32_t id, previous, next;
-  };
-  struct Candidate {
-    int32_t rank, position, left, right, id;
-    bool operator<(const Candidate& other) const {  // the queue gives the greatest first
-      return std::tie(rank, position) > std::tie(other.rank, other.position);
-    }
-  };
-
-  void Offer(int32_t position) {
-    const Symbol& left = symbols_[position];
-    if (left.next < 0) return;
-    const int32_t right = symbols_[left.next].id;
-    if (const auto it = merges_.find({left.id, right}); it != merges_.end())
-      queue_.push({it->second.rank, position, left.id, right, it->second.id});
-  }
-
-  const MergeTable& merges_;
-  std::vector<Symbol> symbols_;
-  std::priority_queue<Candidate> queue_;
-};
-
 class ByteLevelBpe : public Tokenizer {
  public:
   explicit ByteLevelBpe(std::vector<TokenizerFile> files) : Tokenizer(std::move(files)) {}
@@ -136,10 +76,11 @@ class ByteLevelBpe : public Tokenizer {
   absl::Status AddTokens(const BpeVocabulary& vocabulary);
   absl::Status AddMerges(const BpeVocabulary& vocabulary);
   void AddAddedTokens(const BpeVocabulary& vocabulary);
-  void EncodeSegment(absl::string_view text, WordCache& cache, std::vector<int32_t>& ids) const;
-  void SplitAndEncode(absl::string_view text, size_t level, WordCache& cache,
+  void EncodeSegment(absl::string_view text, BpeWorkspace& workspace,
+                     std::vector<int32_t>& ids) const;
+  void SplitAndEncode(absl::string_view text, size_t level, BpeWorkspace& workspace,
                       std::vector<int32_t>& ids) const;
-  void EncodeWord(absl::string_view word, WordCache& cache, std::vector<int32_t>& ids) const;
+  void EncodeWord(absl::string_view word, BpeWorkspace& workspace, std::vector<int32_t>& ids) const;
 
   std::vector<std::string> bytes_;  // by id; empty for special tokens and unused ids
   absl::flat_hash_map<std::string, int32_t> id_of_;  // by bytes, added tokens apart
@@ -149,7 +90,7 @@ class ByteLevelBpe : public Tokenizer {
   std::vector<std::unique_ptr<SplitPattern>> patterns_;
   bool nfc_ = false, add_prefix_space_ = false, ignore_merges_ = false;
   int32_t bos_id_ = -1, eos_id_ = -1;
-  mutable WordCachePool caches_;
+  mutable BpeWorkspaces workspaces_;
 };
 
 absl::Status ByteLevelBpe::Init(const BpeVocabulary& vocabulary) {
@@ -213,7 +154,7 @@ absl::Status ByteLevelBpe::AddMerges(const BpeVocabulary& vocabulary) {
           absl::StrCat("merge ", rank, " (\"", first, " ", second,
                        "\") joins or makes a token that the vocabulary has not"));
     }
-    merges_[{left_it->second, right_it->second}] = {static_cast<int32_t>(rank), joined->second};
+    merges_.Set(left_it->second, right_it->second, {static_cast<int32_t>(rank), joined->second});
   }
   return absl::OkStatus();
 }
@@ -242,7 +183,7 @@ void ByteLevelBpe::AddAddedTokens(const BpeVocabulary& vocabulary) {
 }
 
 void ByteLevelBpe::Encode(absl::string_view text, std::vector<int32_t>& ids) const {
-  WordCachePool::Loan cache(caches_);
+  BpeWorkspaces::Loan workspace(workspaces_);
   std::string valid, normalized;
   before_.Split(ReplaceInvalidUtf8(text, valid), [&](absl::string_view part, int32_t id) {
     if (id >= 0) {
@@ -254,40 +195,41 @@ void ByteLevelBpe::Encode(absl::string_view text, std::vector<int32_t>& ids) con
       if (piece_id >= 0) {
         ids.push_back(piece_id);
       } else {
-        EncodeSegment(piece, *cache, ids);
+        EncodeSegment(piece, *workspace, ids);
       }
     });
   });
 }
 
-void ByteLevelBpe::EncodeSegment(absl::string_view text, WordCache& cache,
+void ByteLevelBpe::EncodeSegment(absl::string_view text, BpeWorkspace& workspace,
                                  std::vector<int32_t>& ids) const {
   if (add_prefix_space_ && !IsUnicodeSpace(DecodeUtf8(text).code)) {
-    SplitAndEncode(absl::StrCat(" ", text), 0, cache, ids);
+    SplitAndEncode(absl::StrCat(" ", text), 0, workspace, ids);
   } else {
-    SplitAndEncode(text, 0, cache, ids);
+    SplitAndEncode(text, 0, workspace, ids);
   }
 }
 
-void ByteLevelBpe::SplitAndEncode(absl::string_view text, size_t level, WordCache& cache,
+void ByteLevelBpe::SplitAndEncode(absl::string_view text, size_t level, BpeWorkspace& workspace,
                                   std::vector<int32_t>& ids) const {
-  if (level == patterns_.size()) return EncodeWord(text, cache, ids);
+  if (level == patterns_.size()) return EncodeWord(text, workspace, ids);
   patterns_[level]->Split(
-      text, [&](absl::string_view part) { SplitAndEncode(part, level + 1, cache, ids); });
+      text, [&](absl::string_view part) { SplitAndEncode(part, level + 1, workspace, ids); });
 }
 
-void ByteLevelBpe::EncodeWord(absl::string_view word, WordCache& cache,
+void ByteLevelBpe::EncodeWord(absl::string_view word, BpeWorkspace& workspace,
                               std::vector<int32_t>& ids) const {
-  if (cache.AppendIfKnown(word, ids)) return;
-  std::vector<int32_t> symbols;
+  if (workspace.cache.AppendIfKnown(word, ids)) return;
+  std::vector<int32_t>& symbols = workspace.word;
+  symbols.clear();
   const auto whole = ignore_merges_ ? id_of_.find(word) : id_of_.end();
   if (whole != id_of_.end()) {
     symbols.push_back(whole->second);
   } else {
     for (const char c : word) symbols.push_back(byte_ids_[static_cast<uint8_t>(c)]);
-    WordMerger(merges_).Run(symbols);
+    workspace.merger.Run(merges_, symbols);
   }
-  cache.Remember(word, symbols);
+  workspace.cache.Remember(word, symbols);
   ids.insert(ids.end(), symbols.begin(), symbols.end());
 }
 

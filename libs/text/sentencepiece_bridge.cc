@@ -45,9 +45,10 @@ SentencePieceModel::PieceType SentencePieceModel::Type(int32_t id) const {
   if (impl_->processor.IsUnknown(id)) return PieceType::kUnknown;
   if (impl_->processor.IsControl(id)) return PieceType::kControl;
   if (impl_->processor.IsByte(id)) return PieceType::kByte;
-  if (impl_->processor.IsUnused(id)) return PieceType::kUnused;
   return PieceType::kNormal;
 }
+
+float SentencePieceModel::Score(int32_t id) const { return impl_->processor.GetScore(id); }
 
 void SentencePieceModel::Encode(std::string_view text, std::vector<int32_t>& ids) const {
   const std::vector<int> encoded = impl_->processor.EncodeAsIds(text);

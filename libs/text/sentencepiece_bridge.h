@@ -15,7 +15,7 @@ namespace attnlab {
 
 class SentencePieceModel {
  public:
-  enum class PieceType { kNormal, kUnknown, kControl, kByte, kUnused };
+  enum class PieceType { kNormal, kUnknown, kControl, kByte };
 
   SentencePieceModel();
   ~SentencePieceModel();
@@ -26,6 +26,7 @@ class SentencePieceModel {
   int32_t eos_id() const;
   std::string Piece(int32_t id) const;
   PieceType Type(int32_t id) const;
+  float Score(int32_t id) const;
 
   void Encode(std::string_view text, std::vector<int32_t>& ids) const;  // appends
   std::string Decode(const std::vector<int32_t>& ids) const;

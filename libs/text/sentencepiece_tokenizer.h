@@ -1,9 +1,11 @@
 // SentencePiece models (Kudo, Richardson 2018, arXiv:1808.06226): the tokenizers of Llama and of
 // vocabularies that `prepare` trains.
 //
-// The library does the segmentation. For BPE models in which no piece holds a space (U+2581) after
-// another character, no merge crosses a word boundary, so words are encoded one at a time and
-// remembered; other models go through the library whole.
+// libsentencepiece loads, decodes and trains models, and encodes with any of them. Models of
+// Llama's kind (BPE with byte fallback that keeps all text, no piece holding a newline, nor a
+// space, U+2581, after another character) are encoded here: no merge crosses the end of a word, so
+// words are merged one at a time and remembered. Text that itself holds a U+2581 goes through the
+// library.
 #pragma once
 
 #include <cstdint>

@@ -96,8 +96,12 @@ absl::string_view NormalizeNfc(absl::string_view text, std::string& storage) {
   std::vector<utf8proc_int32_t> buffer;
   size_t copied = 0;    // text before this offset is in `storage`
   size_t previous = 0;  // offset of the last code point read
-  for (size_t at = 0; (at = SkipAscii(text, at)) < text.size();) {
-    if (at > 0 && previous < at - 1) previous = at - 1;  // an ASCII character stands before
+  for (size_t at = 0; at < text.size();) {
+    if (const size_t after = SkipAscii(text, at); after > at) {
+      previous = after - 1;
+      at = after;
+      continue;
+    }
     DecodedChar c = DecodeUtf8(text.substr(at));
     if (IsInert(c.code)) {
       previous = at;
