@@ -439,8 +439,9 @@ absl::StatusOr<std::vector<std::string>> Reader::Strings(const std::string& path
   const Handle dataset(H5Dopen2(impl_->file.get(), path.c_str(), H5P_DEFAULT), H5Dclose);
   if (!dataset.ok()) return impl_->Error(path, "is not a dataset");
   const Handle type(H5Dget_type(dataset.get()), H5Tclose);
+  if (!IsFixedString(type)) return impl_->Error(path, "expected texts of fixed length");
   ATTNLAB_ASSIGN_OR_RETURN(const std::vector<int64_t> shape, impl_->Shape(path, dataset, type));
-  if (!IsFixedString(type) || shape.size() != 1) return impl_->Error(path, "expected texts");
+  if (shape.size() != 1) return impl_->Error(path, "expected a list");
   const size_t length = H5Tget_size(type.get());
   std::string padded(length * shape[0], '\0');
   if (!padded.empty() &&
