@@ -32,10 +32,10 @@ struct AnalysisOptions {
 
 // What the next forward pass is given.
 struct AnalysisBatch {
-  std::vector<int64_t> lengths;   // [B] tokens before the right padding; each at least 1
-  int64_t columns = 0;            // T, padding included
-  std::vector<uint8_t> selected;  // [B, T]: queries measured apart; may be empty
-  std::vector<int32_t> tokens;    // [B, T]: for the maps; may be empty
+  std::vector<int64_t> lengths;        // [B] tokens before the right padding; each at least 1
+  int64_t columns = 0;                 // T, padding included
+  std::vector<uint8_t> selected = {};  // [B, T]: queries measured apart; may be empty
+  std::vector<int32_t> tokens = {};    // [B, T]: for the maps; may be empty
 };
 
 class AnalysisProbe : public ForwardProbe {
