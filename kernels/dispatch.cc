@@ -140,7 +140,8 @@ const char* Backward(const BackwardArgs& args) {
       args.denominator == nullptr) {
     return "the backward needs out, its gradient, shift and denominator";
   }
-  if (args.q_grad.data == nullptr || args.k_grad.data == nullptr || args.v_grad.data == nullptr) {
+  if (args.q_grad.data == nullptr ||
+      (args.shape.keys > 0 && (args.k_grad.data == nullptr || args.v_grad.data == nullptr))) {
     return "a gradient is null";
   }
   for (size_t i = 0; i < Weightings()[args.weighting].learned.size(); ++i) {

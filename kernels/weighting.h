@@ -47,7 +47,7 @@ struct Weights {
 // What a variant may know of a query row.
 template <class C>
 struct Row {
-  C position;              // of the query in its sequence, from 0: query index + query offset
+  C position;              // of the query in its sequence, 0 at least: query index + query offset
   C visible;               // number of keys that the row sees, 1 at least
   C learned[kMaxLearned];  // the head's learned numbers, in the order of kLearned
 };

@@ -60,7 +60,7 @@ ATTNLAB_HD F Sigmoid(F x) {
 
 template <std::floating_point F>
 ATTNLAB_HD F IfNonNegative(F s, F x) {
-  return s >= F(0) ? x : F(0);
+  return s < F(0) ? F(0) : x;
 }
 
 // `x` where s > 0, `-x` where s < 0, 0 where s = 0. Only the slopes of Relu and Abs use it and

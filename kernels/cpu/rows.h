@@ -12,7 +12,7 @@ inline void DescribeRows(const Problem& problem, const VariantOps& ops, const Ma
   for (int64_t i = 0; i < count; ++i) {
     const int64_t query = begin + i;
     const int64_t visible = mask.CountVisible(query, problem.shape.keys);
-    rows[i].position = static_cast<float>(query + mask.query_offset);
+    rows[i].position = static_cast<float>(Most(query + mask.query_offset, 0));
     rows[i].visible = static_cast<float>(Most(visible, 1));
     for (int p = 0; p < kMaxLearned; ++p) {
       rows[i].learned[p] = p < ops.learned ? problem.learned[p][head] : 0.0f;

@@ -116,7 +116,7 @@ ATTNLAB_HD Vec ExpDiff(Vec s, Vec m) {
 ATTNLAB_HD Vec Relu(Vec x) { return Max(Vec(0.0f), x); }
 ATTNLAB_HD Vec Abs(Vec x) { return Max(x, -x); }
 ATTNLAB_HD Vec Sigmoid(Vec x) { return Vec(1.0f) / (Vec(1.0f) + Exp(-x)); }
-ATTNLAB_HD Vec IfNonNegative(Vec s, Vec x) { return Vec(s.f >= 0.0f ? x.f : Vec(0.0f).f); }
+ATTNLAB_HD Vec IfNonNegative(Vec s, Vec x) { return Vec(s.f < 0.0f ? Vec(0.0f).f : x.f); }
 ATTNLAB_HD Vec IfPositive(Vec s, Vec x) { return Vec(s.f > 0.0f ? x.f : Vec(0.0f).f); }
 ATTNLAB_HD Vec WithSignOf(Vec s, Vec x) { return Vec(s.f > 0.0f ? x.f : IfPositive(-s, -x).f); }
 

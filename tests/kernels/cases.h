@@ -161,7 +161,7 @@ inline void ExpectAsGoodAsNaive(const char* what, const std::vector<float>& got,
     allowed = std::max(allowed, 2 * std::abs(naive[i] - truth[i]));
     largest = std::max(largest, std::abs(truth[i]));
   }
-  if (worst > allowed + slack * largest) {
+  if (worst > allowed + slack * largest + 1e-30) {
     ADD_FAILURE() << what << " [" << at << "]: " << got[at] << " instead of " << truth[at]
                   << ", error " << worst << " where plain float32 has " << allowed / 2
                   << " and the largest term is " << largest;

@@ -97,7 +97,7 @@ Gradients<F> RunDense(const Variant& variant, const Problem& problem, const Tens
       std::vector<bool> sees(shape.keys);
       std::vector<F> raw(shape.keys);
       Row<Dual<F>> row;
-      row.position = Dual<F>(F(i + mask.query_offset), F(0));
+      row.position = Dual<F>(F(std::max<int64_t>(i + mask.query_offset, 0)), F(0));
       row.visible = Dual<F>(F(std::max<int64_t>(mask.CountVisible(i, shape.keys), 1)), F(0));
       for (int p = 0; p < kMaxLearned; ++p) {
         row.learned[p] = Dual<F>(x.learned[p * shape.heads + h], F(0));
