@@ -24,7 +24,7 @@ struct PrepareOptions {
   std::string out;
   std::string tokenizer;
   int64_t vocab_size = 16384;
-  int64_t vocab_sample_mb = 64;
+  int64_t vocab_sample_mb = 32;
   std::string field = "text";
   std::string invalid_utf8 = "error";
   bool bos = false;

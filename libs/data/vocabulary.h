@@ -12,7 +12,7 @@ namespace attnlab {
 
 struct VocabularyOptions {
   int64_t size = 16384;
-  int64_t sample_bytes = int64_t{64} << 20;
+  int64_t sample_bytes = int64_t{32} << 20;
   uint64_t seed = 0;
   std::string field = "text";
   InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
