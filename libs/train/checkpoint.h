@@ -1,0 +1,41 @@
+// Checkpoints of a training run: what it needs to continue bit for bit.
+//
+//   RUN/checkpoints/step-00001500/   config.json, model.safetensors   the model (Hugging Face)
+//                                    optim.safetensors                AdamW's moments
+//                                    state.json                       step, seed, data fingerprint
+// A checkpoint is written as a folder ending in .tmp, synced and renamed; one that is not whole is
+// never taken for one. Batches depend on (seed, step) alone, so the step is the data's cursor.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "libs/model/transformer.h"
+#include "libs/optim/optimizer.h"
+
+namespace attnlab {
+
+struct TrainState {
+  int64_t step = 0;  // optimizer steps done
+  int64_t seed = 0;
+  int64_t skipped = 0;           // of them, left out for a gradient that was not finite
+  std::string data_fingerprint;  // of the tokenizer; empty for synthetic tasks
+};
+
+// Writes the checkpoint of `state.step` below the run folder `run`, then deletes all but the newest
+// `keep`.
+absl::Status SaveCheckpoint(const std::string& run, const TrainState& state,
+                            const Transformer& model, const AdamW& optimizer, int64_t keep);
+
+// The folder of the newest whole checkpoint of `run`, nothing when there is none.
+std::optional<std::string> NewestCheckpoint(const std::string& run);
+
+absl::StatusOr<TrainState> LoadTrainState(const std::string& checkpoint);
+
+// Copies the moments of `checkpoint` into `optimizer`.
+absl::Status LoadOptimizer(const std::string& checkpoint, AdamW& optimizer);
+
+}  // namespace attnlab
