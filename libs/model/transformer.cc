@@ -5,29 +5,13 @@
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 
-#include "absl/strings/str_format.h"
 #include "libs/attention/op.h"
 #include "libs/core/check.h"
 #include "libs/model/fused_ops.h"
 
 namespace attnlab {
-namespace {
-
-// Writes `fresh` [B, H, T, D] behind the `length` tokens of `cache`; returns all that it holds
-// then.
-at::Tensor Append(const at::Tensor& cache, int64_t length, const at::Tensor& fresh) {
-  const int64_t tokens = fresh.size(2);
-  ATTNLAB_CHECK(length + tokens <= cache.size(2),
-                absl::StrFormat("a cache of %d tokens is full", cache.size(2)));
-  cache.narrow(2, length, tokens).copy_(fresh);
-  return cache.narrow(2, 0, length + tokens);
-}
-
-}  // namespace
-
 at::Device Transformer::device() const { return embedding_.device(); }
 
 std::vector<std::pair<std::string, at::Tensor>> Transformer::NamedParameters() const {
@@ -52,15 +36,21 @@ std::vector<std::pair<std::string, at::Tensor>> Transformer::NamedParameters() c
 
 at::Tensor Transformer::LayerAttention(int64_t index, const at::Tensor& normed,
                                        const at::Tensor& cos, const at::Tensor& sin,
-                                       const ForwardOptions& options, KvCache* cache) const {
+                                       const ForwardOptions& options,
+                                       std::vector<KvCache>* caches) const {
   const LayerParameters& layer = layers_[index];
   auto [q, k, v] = SplitRotate(PackedLinear(normed, {layer.q, layer.k, layer.v}),
                                config_.num_attention_heads, config_.KeyValueHeads(), cos, sin);
-  if (cache != nullptr) {
-    k = Append(cache->keys[index], cache->length, k);
-    v = Append(cache->values[index], cache->length, v);
+  at::Tensor out;
+  if (caches == nullptr) {
+    out = Attention(q, k, v, config_.attention, layer.head_parameters);
+  } else {
+    KvCache& cache = (*caches)[index];
+    cache.Append(k, v);
+    k = cache.keys();
+    v = cache.values();
+    out = CachedAttention(q, cache, config_.attention, layer.head_parameters);
   }
-  const at::Tensor out = Attention(q, k, v, config_.attention, layer.head_parameters);
   if (options.probe != nullptr) {
     options.probe->OnAttention(index, q, k, v, out, config_.attention, layer.head_parameters);
   }
@@ -68,7 +58,7 @@ at::Tensor Transformer::LayerAttention(int64_t index, const at::Tensor& normed,
 }
 
 at::Tensor Transformer::Run(const at::Tensor& tokens, const ForwardOptions& options,
-                            KvCache* cache) const {
+                            std::vector<KvCache>* caches) const {
   ATTNLAB_CHECK(tokens.dim() == 2 && tokens.scalar_type() == at::kLong);
   const at::ScalarType compute = options.bfloat16 ? at::kBFloat16 : embedding_.scalar_type();
   const double eps = config_.rms_norm_eps;
@@ -80,7 +70,7 @@ at::Tensor Transformer::Run(const at::Tensor& tokens, const ForwardOptions& opti
     const LayerParameters& layer = layers_[index];
     std::tie(x, normed) = AddRmsNorm(x, delta, layer.input_norm, eps, compute);
     if (options.probe != nullptr) options.probe->OnHidden(index, x);
-    delta = LayerAttention(index, normed, cos, sin, options, cache);
+    delta = LayerAttention(index, normed, cos, sin, options, caches);
 
     std::tie(x, normed) = AddRmsNorm(x, delta, layer.post_norm, eps, compute);
     delta = PackedLinear(SwiGlu(PackedLinear(normed, {layer.gate, layer.up})), {layer.down});
@@ -112,36 +102,34 @@ at::Tensor Transformer::Logits(const at::Tensor& tokens, const ForwardOptions& o
   return HeadLogits(Hidden(tokens, options));
 }
 
-KvCache Transformer::MakeCache(int64_t batch, int64_t capacity, bool bfloat16) const {
-  const at::TensorOptions options =
-      embedding_.options().dtype(bfloat16 ? at::kBFloat16 : embedding_.scalar_type());
-  KvCache cache;
+std::vector<KvCache> Transformer::MakeCaches(int64_t batch, int64_t capacity, bool bfloat16) const {
+  const at::TensorOptions like =
+      at::TensorOptions(device()).dtype(bfloat16 ? at::kBFloat16 : embedding_.scalar_type());
+  const int64_t dim = config_.HeadDim();
+  std::vector<KvCache> caches;
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-    for (std::vector<at::Tensor>* tensors : {&cache.keys, &cache.values}) {
-      tensors->push_back(at::empty({batch, config_.KeyValueHeads(), capacity, config_.HeadDim()},
-                                   options.requires_grad(false)));
-    }
+    caches.emplace_back(batch, config_.KeyValueHeads(), capacity, dim, dim, like);
   }
-  return cache;
+  return caches;
 }
 
-at::Tensor Transformer::Decode(const at::Tensor& tokens, KvCache& cache,
+at::Tensor Transformer::Decode(const at::Tensor& tokens, std::vector<KvCache>& caches,
                                const ForwardOptions& options) const {
   const c10::AutoGradMode no_grad(false);
   ForwardOptions here = options;
-  here.position_offset = cache.length;
-  const at::Tensor hidden = Run(tokens, here, &cache);
-  cache.length += tokens.size(1);
+  here.position_offset = caches[0].length();
+  const at::Tensor hidden = Run(tokens, here, &caches);
   return HeadLogits(hidden.narrow(1, tokens.size(1) - 1, 1)).squeeze(1);
 }
 
 at::Tensor Transformer::GenerateGreedy(const at::Tensor& tokens, int64_t count,
                                        const ForwardOptions& options) const {
   const c10::AutoGradMode no_grad(false);
-  KvCache cache = MakeCache(tokens.size(0), tokens.size(1) + count, options.bfloat16);
+  std::vector<KvCache> caches =
+      MakeCaches(tokens.size(0), tokens.size(1) + count, options.bfloat16);
   std::vector<at::Tensor> parts = {tokens};
   for (int64_t i = 0; i < count; ++i) {
-    parts.push_back(Decode(parts.back(), cache, options).argmax(1, /*keepdim=*/true));
+    parts.push_back(Decode(parts.back(), caches, options).argmax(1, /*keepdim=*/true));
   }
   return at::cat(parts, 1);
 }

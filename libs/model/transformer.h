@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "libs/attention/kv_cache.h"
 #include "libs/attention/probe.h"
 #include "libs/model/config.h"
 #include "libs/model/rope.h"
@@ -41,12 +42,6 @@ struct ForwardOptions {
   bool bfloat16 = false;
   int64_t position_offset = 0;    // position of tokens[:, 0]
   ForwardProbe* probe = nullptr;  // sees what the pass computes; see libs/attention/probe.h
-};
-
-// Keys (after RoPE) and values of past tokens, for decoding.
-struct KvCache {
-  std::vector<at::Tensor> keys, values;  // a layer each, [B, Hkv, capacity, D]
-  int64_t length = 0;                    // tokens that they hold
 };
 
 class Transformer {
@@ -83,13 +78,12 @@ class Transformer {
   // [B, T, vocab_size], float32 (float64 for a float64 model).
   at::Tensor Logits(const at::Tensor& tokens, const ForwardOptions& options = {}) const;
 
-  // An empty cache for `batch` sequences of at most `capacity` tokens.
-  KvCache MakeCache(int64_t batch, int64_t capacity, bool bfloat16 = false) const;
+  // Empty caches, one a layer, for `batch` sequences of at most `capacity` tokens.
+  std::vector<KvCache> MakeCaches(int64_t batch, int64_t capacity, bool bfloat16 = false) const;
 
-  // Appends tokens [B, T] to the cache and returns the logits of their last position: [B,
-  // vocab_size]. No gradient. Position offsets come from the cache; the cache has room for T more
-  // tokens.
-  at::Tensor Decode(const at::Tensor& tokens, KvCache& cache,
+  // Appends tokens [B, T] to the caches and returns the logits of their last position: [B,
+  // vocab_size]. No gradient. Positions follow from the caches, which have room for T more tokens.
+  at::Tensor Decode(const at::Tensor& tokens, std::vector<KvCache>& caches,
                     const ForwardOptions& options = {}) const;
 
   // tokens [B, T] followed by `count` tokens, each the most likely next one: [B, T + count].
@@ -100,10 +94,11 @@ class Transformer {
   explicit Transformer(ModelConfig config) : config_(std::move(config)) {}
 
   void Allocate(at::ScalarType dtype, at::Device device);
-  at::Tensor Run(const at::Tensor& tokens, const ForwardOptions& options, KvCache* cache) const;
+  at::Tensor Run(const at::Tensor& tokens, const ForwardOptions& options,
+                 std::vector<KvCache>* caches) const;
   at::Tensor LayerAttention(int64_t layer, const at::Tensor& normed, const at::Tensor& cos,
                             const at::Tensor& sin, const ForwardOptions& options,
-                            KvCache* cache) const;
+                            std::vector<KvCache>* caches) const;
   at::Tensor HeadLogits(const at::Tensor& hidden) const;
   const at::Tensor& Head() const { return config_.tie_word_embeddings ? embedding_ : head_; }
 
