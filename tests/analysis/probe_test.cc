@@ -185,6 +185,7 @@ TEST(Analyze, BosAttentionAtNonTriggers) {
   const auto source = OpenBatchSource(data, 1).value();
   const AnalysisReport report = Analyze(*source, model, 5, 0, {}).value();
   EXPECT_EQ(report.sequences, 5);
+  const std::vector<Role> roles = source->roles();
   double sum = 0, count = 0;
   for (int64_t index = 0; index < 2; ++index) {
     TokenBatch batch = source->Validation(index).value();
@@ -196,7 +197,7 @@ TEST(Analyze, BosAttentionAtNonTriggers) {
     model.Hidden(tokens.narrow(1, 0, 24), {.probe = &whole});
     for (int64_t row = 0; row < batch.rows; ++row) {
       for (int64_t t = 8; t < 24; ++t) {
-        if (source->roles()[batch.roles[row * 24 + t]].name != "bigram") continue;
+        if (roles[batch.roles[row * 24 + t]].name != "bigram") continue;
         sum += whole.maps[{1, 2}][row][t][0];
         ++count;
       }
