@@ -1,0 +1,298 @@
+#include "libs/report/tables.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "libs/io/result_names.h"
+#include "libs/report/text.h"
+
+namespace attnlab {
+namespace {
+
+struct SummaryColumn {
+  std::string header, unit;
+  std::function<std::optional<double>(const RunResults&)> value;
+};
+
+std::optional<double> MetricValue(const RunResults& results, const std::string& name) {
+  const auto it = results.metrics.find(name);
+  return it == results.metrics.end() ? std::nullopt : std::optional(it->second.value);
+}
+
+std::optional<double> LastOf(const RunResults& results, const std::string& name) {
+  const auto it = results.series.find(name);
+  if (it == results.series.end() || it->second.values.empty()) return std::nullopt;
+  return it->second.values.back();
+}
+
+// The metric, or where a run has none the last value of the series of that name.
+SummaryColumn SummaryOf(const std::string& header, const std::string& name,
+                        const std::string& unit) {
+  return {header, unit, [name](const RunResults& results) {
+            const auto metric = MetricValue(results, name);
+            return metric ? metric : LastOf(results, name);
+          }};
+}
+
+// The largest T among metrics PREFIX_T<number>, 0 when there are none.
+int64_t LongestT(const RunSet& set, const std::string& prefix) {
+  int64_t longest = 0;
+  for (const ReportRun& run : set.runs) {
+    for (const auto& [name, metric] : run.results.metrics) {
+      int64_t length = 0;
+      if (absl::StartsWith(name, prefix + "_T") &&
+          absl::SimpleAtoi(name.substr(prefix.size() + 2), &length))
+        longest = std::max(longest, length);
+    }
+  }
+  return longest;
+}
+
+std::vector<SummaryColumn> SummaryColumns(const RunSet& set) {
+  std::vector<SummaryColumn> columns = {
+      SummaryOf("held-out loss", names::kFinalLoss, "nats"),
+      SummaryOf("back-copy loss", names::kBackcopyLoss, "nats"),
+      SummaryOf("bigram loss", names::kBigramLoss, "nats"),
+      SummaryOf("perplexity", names::kPerplexity, ""),
+      SummaryOf("bits per byte", names::kBitsPerByte, ""),
+      SummaryOf("BOS attention, strongest head", names::kBosAttention, "fraction")};
+  for (const char* eps : {"0.2", "0.3"}) {
+    const std::string prefix = absl::StrCat(names::kSinkRate, "_", eps);
+    const int64_t length = LongestT(set, prefix);
+    columns.push_back(SummaryOf(absl::StrCat("sink rate, ε ", eps, ", T ", length),
+                                absl::StrCat(prefix, "_T", length), "fraction"));
+  }
+  const std::vector<SummaryColumn> rest = {
+      SummaryOf("first key", names::kFirstKeyMass, "fraction"),
+      SummaryOf("BOS value norm", names::kBosValueNorm, "ratio"),
+      SummaryOf("kurtosis", absl::StrCat(names::kKurtosis, "_pooled"), ""),
+      SummaryOf("min", names::kActivationMin, ""),
+      SummaryOf("max", names::kActivationMax, ""),
+      SummaryOf("exact zeros", names::kZeroShare, "fraction"),
+      SummaryOf("dead heads", absl::StrCat(names::kDeadHeads, "_1e-06"), "fraction")};
+  columns.insert(columns.end(), rest.begin(), rest.end());
+  columns.erase(std::remove_if(columns.begin(), columns.end(),
+                               [&](const SummaryColumn& column) {
+                                 return std::none_of(set.runs.begin(), set.runs.end(),
+                                                     [&](const ReportRun& run) {
+                                                       return column.value(run.results).has_value();
+                                                     });
+                               }),
+                columns.end());
+  return columns;
+}
+
+// "1.091 [1.09, 1.092]" of those runs that have the value.
+std::string MeanAndRange(const SummaryColumn& column, const RunSet& set, const RunGroup& group) {
+  std::vector<double> values;
+  for (const size_t i : group.runs) {
+    if (const auto value = column.value(set.runs[i].results)) values.push_back(*value);
+  }
+  if (values.empty()) return "";
+  double sum = 0;
+  for (const double value : values) sum += value;
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  const std::string unit = column.unit;
+  return absl::StrCat(FormatNumber(sum / static_cast<double>(values.size()), unit), " [",
+                      FormatNumber(*low, unit), ", ", FormatNumber(*high, unit), "]");
+}
+
+std::string StatusNote(const RunResults& results) {
+  return results.status == "finished" ? "" : absl::StrCat(" (", results.status, ")");
+}
+
+// Header of a table with one column a run after the `first` ones.
+std::vector<std::string> RunHeader(const RunSet& set, std::vector<std::string> first) {
+  for (const ReportRun& run : set.runs) first.push_back(run.label);
+  return first;
+}
+
+}  // namespace
+
+Table SummaryTable(const RunSet& set) {
+  const std::vector<SummaryColumn> columns = SummaryColumns(set);
+  Table table;
+  if (columns.empty()) return table;
+  table.header = {"run"};
+  for (const SummaryColumn& column : columns) table.header.push_back(column.header);
+  for (const RunGroup& group : set.groups) {
+    if (group.runs.size() > 1) {
+      std::vector<Cell> row = {
+          {absl::StrCat(group.label, ", mean of ", group.runs.size(), " [range]"), group.color,
+           true}};
+      for (const SummaryColumn& column : columns)
+        row.push_back({MeanAndRange(column, set, group), "", false});
+      table.rows.push_back(std::move(row));
+    }
+    for (const size_t i : group.runs) {
+      const ReportRun& run = set.runs[i];
+      std::vector<Cell> row = {{run.label + StatusNote(run.results), run.color, false}};
+      for (const SummaryColumn& column : columns) {
+        const auto value = column.value(run.results);
+        row.push_back({value ? FormatNumber(*value, column.unit) : "", "", false});
+      }
+      table.rows.push_back(std::move(row));
+    }
+  }
+  return table;
+}
+
+Table ClaimsTable(const RunSet& set) {
+  Table table;
+  table.header = {"claim", "source", "run", "paper", "measured", "must be", "verdict"};
+  table.text_columns = 3;
+  for (const ReportRun& run : set.runs) {
+    for (const auto& [id, claim] : run.results.claims) {
+      table.rows.push_back({{claim.statement.empty() ? id : claim.statement, "", false},
+                            {claim.source, "", false},
+                            {run.label, run.color, false},
+                            {FormatNumber(claim.paper), "", false},
+                            {FormatNumber(claim.measured), "", false},
+                            {claim.tolerance, "", false},
+                            {claim.verdict, "", false}});
+    }
+  }
+  return table;
+}
+
+Table EvalTable(const RunSet& set) {
+  std::map<std::string, const EvalScore*> tasks;
+  for (const ReportRun& run : set.runs) {
+    for (const auto& [name, score] : run.results.evals) tasks.emplace(name, &score);
+  }
+  Table table;
+  table.header = RunHeader(set, {"task", "metric", "examples", "shots"});
+  table.text_columns = 2;
+  for (const auto& [name, any] : tasks) {
+    std::vector<Cell> row = {
+        {any->task, "", false},
+        {absl::StrCat(any->metric, any->higher_is_better ? " ↑" : " ↓"), "", false},
+        {absl::StrCat(any->n), "", false},
+        {absl::StrCat(any->n_shot), "", false}};
+    for (const ReportRun& run : set.runs) {
+      const auto it = run.results.evals.find(name);
+      std::string text;
+      if (it != run.results.evals.end()) {
+        text = FormatNumber(it->second.score);
+        if (it->second.standard_error > 0)
+          absl::StrAppend(&text, " ± ", FormatNumber(it->second.standard_error, "", 2));
+      }
+      row.push_back({std::move(text), "", false});
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+Table MetricsTable(const RunSet& set) {
+  std::map<std::string, const Metric*> metrics;
+  for (const ReportRun& run : set.runs) {
+    for (const auto& [name, metric] : run.results.metrics) metrics.emplace(name, &metric);
+  }
+  Table table;
+  table.header = RunHeader(set, {"metric", "definition", "T", "sequences"});
+  table.text_columns = 2;
+  const auto count = [](int64_t n) { return n > 0 ? absl::StrCat(n) : std::string(); };
+  for (const auto& [name, any] : metrics) {
+    std::vector<Cell> row = {{LabelOf(name, any->label), "", false},
+                             {any->definition, "", false},
+                             {count(any->tokens), "", false},
+                             {count(any->sequences), "", false}};
+    for (const ReportRun& run : set.runs) {
+      const auto value = MetricValue(run.results, name);
+      row.push_back({value ? FormatNumber(*value, any->unit) : "", "", false});
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+std::vector<Table> BenchTables(const RunSet& set) {
+  std::vector<Table> tables;
+  for (const ReportRun& run : set.runs) {
+    const std::vector<Column>& columns = run.results.bench;
+    if (columns.empty()) continue;
+    Table table;
+    table.title = run.label;
+    table.text_columns = 0;
+    for (const Column& column : columns) {
+      table.header.push_back(column.unit.empty() ? column.name
+                                                 : absl::StrCat(column.name, ", ", column.unit));
+      if (table.text_columns + 1 == table.header.size() && !column.texts.empty())
+        ++table.text_columns;
+    }
+    for (size_t i = 0; i < columns[0].size(); ++i) {
+      std::vector<Cell> row;
+      for (const Column& column : columns)
+        row.push_back(
+            {column.texts.empty() ? FormatNumber(column.numbers[i]) : column.texts[i], "", false});
+      table.rows.push_back(std::move(row));
+    }
+    tables.push_back(std::move(table));
+  }
+  return tables;
+}
+
+Table ProvenanceTable(const RunSet& set) {
+  Table table;
+  table.header = RunHeader(set, {""});
+  table.text_columns = table.header.size();
+  const auto row = [&](const std::string& name,
+                       const std::function<std::string(const RunResults&)>& text) {
+    std::vector<Cell> cells = {{name, "", false}};
+    bool any = false;
+    for (const ReportRun& run : set.runs) {
+      cells.push_back({text(run.results), "", false});
+      any = any || !cells.back().text.empty();
+    }
+    if (any) table.rows.push_back(std::move(cells));
+  };
+  const auto number = [](int64_t n) { return n != 0 ? absl::StrCat(n) : std::string(); };
+  row("file", [](const RunResults& r) { return absl::StrCat(r.info.kind, " ", r.info.name); });
+  row("seed", [](const RunResults& r) { return absl::StrCat(r.provenance.seed); });
+  row("parameters", [&](const RunResults& r) { return number(r.provenance.parameters); });
+  row("started", [](const RunResults& r) { return r.created_utc; });
+  row("ended", [](const RunResults& r) { return r.finished_utc; });
+  row("status", [](const RunResults& r) { return r.status; });
+  row("command", [](const RunResults& r) { return r.provenance.command_line; });
+  row("commit", [](const RunResults& r) {
+    return absl::StrCat(r.provenance.commit, r.provenance.dirty ? " with changes" : "");
+  });
+  row("compiler", [](const RunResults& r) { return r.provenance.compiler; });
+  row("LibTorch", [](const RunResults& r) { return r.provenance.torch; });
+  row("device", [](const RunResults& r) { return r.provenance.device; });
+  row("driver", [](const RunResults& r) { return r.provenance.driver; });
+  row("CUDA", [](const RunResults& r) { return r.provenance.cuda; });
+  row("host", [](const RunResults& r) { return r.provenance.host; });
+  row("threads", [&](const RunResults& r) { return number(r.provenance.threads); });
+  row("processes", [&](const RunResults& r) { return number(r.provenance.world_size); });
+  row("deterministic",
+      [](const RunResults& r) { return std::string(r.provenance.deterministic ? "yes" : "no"); });
+  return table;
+}
+
+Table InputsTable(const RunSet& set) {
+  Table table;
+  table.title = "Inputs";
+  table.header = {"file", "SHA-256", "bytes"};
+  table.text_columns = 2;
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const ReportRun& run : set.runs) {
+    for (const InputFile& input : run.results.provenance.inputs) {
+      if (seen.insert({input.path, input.sha256}).second)
+        table.rows.push_back({{input.path, "", false},
+                              {input.sha256, "", false},
+                              {absl::StrCat(input.bytes), "", false}});
+    }
+  }
+  return table;
+}
+
+}  // namespace attnlab

@@ -1,0 +1,21 @@
+// The tables of a report. A table without rows means that no run has anything of the kind.
+#pragma once
+
+#include <vector>
+
+#include "libs/report/document.h"
+#include "libs/report/run_set.h"
+
+namespace attnlab {
+
+// One row a run, and before the runs of a group one row with their mean and range.
+Table SummaryTable(const RunSet& set);
+Table ClaimsTable(const RunSet& set);
+Table EvalTable(const RunSet& set);
+// Every metric with its definition, one column a run.
+Table MetricsTable(const RunSet& set);
+std::vector<Table> BenchTables(const RunSet& set);
+Table ProvenanceTable(const RunSet& set);
+Table InputsTable(const RunSet& set);
+
+}  // namespace attnlab
