@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/weighting_info.h"
-#include "tests/kernels/dense.h"
+#include "kernels/bench/dense.h"
 
 namespace attnlab::testing {
 

@@ -9,7 +9,7 @@
 
 #include "kernels/row_state.h"
 #include "kernels/weighting_info.h"
-#include "tests/kernels/dense.h"
+#include "kernels/bench/dense.h"
 #include "tests/kernels/registry.h"
 
 namespace attnlab::testing {

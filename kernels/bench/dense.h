@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "kernels/attention.h"
 
-namespace attnlab::testing {
+namespace attnlab {
 
 // Tensors [batch, heads, rows, dim], dense.
 template <class F>
@@ -159,4 +160,4 @@ Gradients<F> RunDense(const Variant& variant, const Problem& problem, const Tens
   return result;
 }
 
-}  // namespace attnlab::testing
+}  // namespace attnlab
