@@ -1,10 +1,12 @@
 #include "libs/attention/blocked.h"
 
+#include <ATen/ops/addcmul.h>
 #include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -21,7 +23,7 @@ namespace {
 // launches, on a CPU what its caches hold.
 constexpr int64_t kGpuBlockBytes = int64_t{256} << 20;
 constexpr int64_t kCpuBlockBytes = int64_t{2} << 20;
-constexpr int64_t kGpuRows = 256;
+constexpr int64_t kGpuRows = 128;
 constexpr int64_t kCpuRows = 64;
 
 // Scores [n, G, rows, cols] of `n` key heads and their G query heads each.
@@ -98,6 +100,8 @@ class Blocked {
   // [n, G, rows, cols] as an operand [n, G * rows, cols] of a product.
   at::Tensor AsOperand(const at::Tensor& t) const { return t.to(type_).flatten(1, 2); }
 
+  at::Tensor ScoreGradient(Weights<Dual<Field>> weights, Field value_dot,
+                           const at::Tensor& out_dot) const;
   void BackwardBlock(const Block& block, const at::Tensor& out_grad, const at::Tensor& out_dot,
                      const at::Tensor& shift, const at::Tensor& reciprocal,
                      const AttentionGradients& sums) const;
@@ -214,13 +218,25 @@ BlockedOutput Blocked::Forward() const {
   return result;
 }
 
-// dS = W' dP - M' d, with dP = dO/den . v and d = dO/den . o; one pass less where the slopes are
-// one tensor.
-Field ScoreGradient(Weights<Dual<Field>> weights, Field value_dot, const Field& out_dot) {
+// dS = W' dP - M' d, with dP = dO/den . v and d = dO/den . o, as an operand of the products that
+// follow: the last operation writes their dtype, and equal slopes are multiplied once.
+at::Tensor Blocked::ScoreGradient(Weights<Dual<Field>> weights, Field value_dot,
+                                  const at::Tensor& out_dot) const {
   Field weight = std::move(weights.weight.slope), mass = std::move(weights.mass.slope);
   weights = {};
-  if (weight.is_same(mass)) return std::move(weight) * (std::move(value_dot) - out_dot);
-  return std::move(weight) * std::move(value_dot) - std::move(mass) * out_dot;
+  if (weight.is_same(mass)) {
+    value_dot = std::move(value_dot) - Field(out_dot);
+    mass = Field();
+  }
+  const bool narrow = mixed_ && !weight.is_constant();
+  if (mass.is_zero()) {
+    if (!narrow) return (std::move(weight) * std::move(value_dot)).tensor().to(type_);
+    at::Tensor out = at::empty(weight.tensor().sizes(), q_.options());
+    return at::mul_out(out, weight.tensor(), value_dot.tensor());
+  }
+  const at::Tensor product = (std::move(weight) * std::move(value_dot)).tensor();
+  at::Tensor out = narrow ? at::empty(product.sizes(), q_.options()) : product;
+  return at::addcmul_out(out, product, TensorOf(mass, out_dot), out_dot, -1);
 }
 
 void Blocked::BackwardBlock(const Block& block, const at::Tensor& out_grad,
@@ -237,8 +253,7 @@ void Blocked::BackwardBlock(const Block& block, const at::Tensor& out_grad,
              row_grad);
 
   Field value_dot(block.Split(Product(row_grad, block.v.transpose(1, 2))));
-  const at::Tensor score_grad =
-      ScoreGradient(std::move(weights), std::move(value_dot), Field(row_dot)).tensor();
+  const at::Tensor score_grad = ScoreGradient(std::move(weights), std::move(value_dot), row_dot);
   if (hide_slopes_) block.visibility->Hide(score_grad, 0);
 
   const Field gain = weighting_->Score(block.row).gain;
@@ -265,7 +280,9 @@ void Blocked::AddLearnedGradients(const Block& block, const Field& shift,
       grad = grad + affine.gain.slope * Field(raw_dot);
     }
     if (!affine.offset.slope.is_zero()) {
-      grad = grad + affine.offset.slope * Field(score_grad.sum(-1, /*keepdim=*/true));
+      grad = grad +
+             affine.offset.slope *
+                 Field(score_grad.sum(-1, /*keepdim=*/true, Statistics().dtype().toScalarType()));
     }
     if (!affine.slope.slope.is_zero()) {
       const at::Tensor distance =

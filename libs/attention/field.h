@@ -6,6 +6,7 @@
 // that is given the last reference to a tensor writes in place; formulas need not know.
 #pragma once
 
+#include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/exp.h>
@@ -14,7 +15,9 @@
 #include <ATen/ops/neg.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/rsub.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sigmoid.h>
+#include <ATen/ops/smooth_l1_loss_backward.h>
 #include <ATen/ops/threshold_backward.h>
 #include <ATen/ops/where.h>
 #include <c10/core/GradMode.h>
@@ -190,36 +193,45 @@ inline Field IfNonNegative(const Field& s, const Field& x) {
   return Field(at::where(s.tensor().ge(0), x.tensor(), 0));
 }
 
-// x with the sign of s, 0 where s is 0.
-inline Field WithSignOf(const Field& s, Field x) {
-  if (s.is_constant()) return std::move(x) * Field(double((s.constant() > 0) - (s.constant() < 0)));
-  return x.is_zero() ? x : Field(s.tensor().sgn()) * std::move(x);
+// x with the sign of s, 0 where s is 0: the slope of |s|, which LibTorch computes in one pass as
+// that of a smooth l1 loss whose smooth part is too narrow to be met.
+inline Field WithSignOf(const Field& s, const Field& x) {
+  if (s.is_constant()) return x * Field(double((s.constant() > 0) - (s.constant() < 0)));
+  if (x.is_constant()) return Field(s.tensor().sgn()) * x;
+  constexpr double kSmooth = 1e-30;
+  const at::Tensor zero = at::scalar_tensor(0, x.tensor().options());
+  return Field(
+      at::smooth_l1_loss_backward(x.tensor(), s.tensor(), zero, at::Reduction::None, kSmooth));
 }
 
 namespace internal {
 
-// e^(s-m) - e^-m from `e` = e^(s-m): where s is small the difference cancels, and e^-m (e^s - 1)
-// does not. The bound keeps the branch that is not taken finite, for gradients that would multiply
-// its infinity by 0.
-inline Field ExpDiffFrom(const Field& e, const Field& s, const Field& m) {
-  const Field base = Exp(-m);
-  if (s.is_constant()) return e - base;
-  const bool differentiable = c10::GradMode::is_enabled();
-  at::Tensor small = (differentiable ? s.tensor().clamp_max(0.5) : s.tensor()).expm1();
-  const Field near = Field(std::move(small)) * base;
-  const Field far = e - base;
-  return Field(at::where(s.tensor().lt(0.5), near.tensor(), far.tensor()));
+// e^(s-m) - e^-m = base expm1(s - c) with base = e^(c-m) and c = max(0, m - 80): no cancellation
+// for small s, no overflow for large s, and where c is not 0 an error of e^-80.
+struct ExpDiffParts {
+  Field base;
+  Field difference;
+};
+
+inline ExpDiffParts ExpDiffOf(const Field& s, const Field& m) {
+  const Field c = Relu(m - Field(80));
+  Field base = Exp(c - m);
+  Field grown = Apply(
+      s - c, [](double x) { return std::expm1(x); }, [](const at::Tensor& t) { t.expm1_(); },
+      [](const at::Tensor& t) { return t.expm1(); });
+  Field difference = std::move(grown) * base;
+  return {std::move(base), std::move(difference)};
 }
 
 }  // namespace internal
 
 inline Field ExpDiff(const Field& s, const Field& m) {
-  return internal::ExpDiffFrom(Exp(s - m), s, m);
+  return internal::ExpDiffOf(s, m).difference;
 }
 
 inline Dual<Field> ExpDiff(const Dual<Field>& s, const Field& m) {
-  const Field e = Exp(s.value - m);
-  return {internal::ExpDiffFrom(e, s.value, m), e * s.slope};
+  const internal::ExpDiffParts parts = internal::ExpDiffOf(s.value, m);
+  return {parts.difference, (parts.difference + parts.base) * s.slope};  // e^(s-m) is their sum
 }
 
 }  // namespace attnlab
