@@ -15,25 +15,16 @@ namespace attnlab {
 namespace {
 
 // Fields that are read; the order in which they are written.
-constexpr absl::string_view kKnown[] = {"architectures",
-                                        "attnlab",
-                                        "bos_token_id",
-                                        "eos_token_id",
-                                        "head_dim",
-                                        "hidden_act",
-                                        "hidden_size",
-                                        "initializer_range",
-                                        "intermediate_size",
-                                        "max_position_embeddings",
-                                        "model_type",
-                                        "num_attention_heads",
-                                        "num_hidden_layers",
-                                        "num_key_value_heads",
-                                        "rms_norm_eps",
-                                        "rope_theta",
-                                        "tie_word_embeddings",
-                                        "torch_dtype",
-                                        "dtype",
+constexpr absl::string_view kKnown[] = {"architectures",     "attnlab",
+                                        "bos_token_id",      "eos_token_id",
+                                        "head_dim",          "hidden_act",
+                                        "hidden_size",       "initializer_range",
+                                        "intermediate_size", "max_position_embeddings",
+                                        "model_type",        "num_attention_heads",
+                                        "num_hidden_layers", "num_key_value_heads",
+                                        "rms_norm_eps",      "rope_parameters",
+                                        "rope_theta",        "tie_word_embeddings",
+                                        "torch_dtype",       "dtype",
                                         "vocab_size"};
 
 // Fields that say nothing about what the model computes.
@@ -134,6 +125,20 @@ absl::Status ReadSizes(const JsonRef& root, HfConfig& config) {
   return absl::OkStatus();
 }
 
+// transformers 4 writes rope_theta, 5 an object rope_parameters that holds it.
+absl::Status ReadRope(const JsonRef& root, HfConfig& config) {
+  ATTNLAB_ASSIGN_OR_RETURN(config.rope_theta, root["rope_theta"].NumberOr(config.rope_theta));
+  const JsonRef rope = root["rope_parameters"];
+  if (!rope.present()) return absl::OkStatus();
+  if (!rope.IsObject()) return rope.Error("expected an object");
+  ATTNLAB_ASSIGN_OR_RETURN(const std::string type, rope["rope_type"].StringOr("default"));
+  if (type != "default")
+    return rope["rope_type"].Error(
+        absl::StrCat("\"", type, "\" is not supported, only \"default\""));
+  ATTNLAB_ASSIGN_OR_RETURN(config.rope_theta, rope["rope_theta"].NumberOr(config.rope_theta));
+  return absl::OkStatus();
+}
+
 absl::Status CheckRange(absl::string_view name, int64_t value, int64_t most) {
   if (value >= 1 && value <= most) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", expected 1 to ", most));
@@ -191,7 +196,7 @@ absl::StatusOr<HfConfig> ReadHfConfig(const std::string& path) {
   ATTNLAB_RETURN_IF_ERROR(CheckFixedFields(json, root));
   ATTNLAB_RETURN_IF_ERROR(ReadSizes(root, config));
   ATTNLAB_ASSIGN_OR_RETURN(config.rms_norm_eps, root["rms_norm_eps"].NumberOr(1e-6));
-  ATTNLAB_ASSIGN_OR_RETURN(config.rope_theta, root["rope_theta"].NumberOr(10000));
+  ATTNLAB_RETURN_IF_ERROR(ReadRope(root, config));
   ATTNLAB_ASSIGN_OR_RETURN(config.initializer_range, root["initializer_range"].NumberOr(0.02));
   ATTNLAB_ASSIGN_OR_RETURN(config.tie_word_embeddings, root["tie_word_embeddings"].BoolOr(false));
   ATTNLAB_ASSIGN_OR_RETURN(config.bos_token_id, TokenId(root["bos_token_id"]));
