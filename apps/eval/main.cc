@@ -31,7 +31,7 @@ void ListTasks() {
   for (const EvalTask& task : EvalTasks()) absl::PrintF("%-16s  %s\n", task.name, task.help);
 }
 
-absl::StatusOr<std::unique_ptr<ResultsWriter>> MakeWriter(const Flags& flags,
+absl::StatusOr<std::unique_ptr<ResultsWriter>> MakeWriter(const std::string& path,
                                                           const Subject& subject,
                                                           const std::vector<InputFile>& inputs,
                                                           const std::vector<std::string>& command) {
@@ -39,9 +39,10 @@ absl::StatusOr<std::unique_ptr<ResultsWriter>> MakeWriter(const Flags& flags,
   provenance.seed = subject.seed;
   provenance.parameters = ParameterCount(subject.model->config());
   provenance.inputs = inputs;
+  const std::string folder = std::filesystem::path(path).parent_path().string();
   std::error_code error;
-  std::filesystem::create_directories(flags.out, error);
-  if (error) return ErrnoStatus(error.value(), "cannot make folder", flags.out);
+  std::filesystem::create_directories(folder, error);
+  if (error) return ErrnoStatus(error.value(), "cannot make folder", folder);
   return ResultsWriter::Create(absl::StrCat(flags.out, "/results.h5"),
                                {"eval", subject.name, subject.model->config().attention.weighting},
                                provenance);
@@ -55,6 +56,11 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command) {
   if (flags.subject.model.empty() || (flags.tasks.empty() && !flags.analysis)) {
     return absl::InvalidArgumentError(
         "nothing to do: give a MODEL and --tasks or --analysis (--list shows the tasks)");
+  }
+  const std::string results = absl::StrCat(flags.out, "/results.h5");
+  if (!flags.out.empty() && std::filesystem::exists(results)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(results, " is there already; give --out another folder or remove it"));
   }
   ATTNLAB_ASSIGN_OR_RETURN(const Subject subject, OpenSubject(flags.subject));
   Evaluation evaluation{subject.name, subject.model->config().attention.weighting, {}, {}};
@@ -78,7 +84,7 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command) {
     evaluation.analysis = AnalysisMetrics(report);
   }
   if (!flags.out.empty()) {
-    ATTNLAB_ASSIGN_OR_RETURN(const auto writer, MakeWriter(flags, subject, inputs, command));
+    ATTNLAB_ASSIGN_OR_RETURN(const auto writer, MakeWriter(results, subject, inputs, command));
     for (const EvalScore& score : evaluation.scores) writer->Write(score);
     if (flags.analysis) WriteAnalysis(report, *writer);
     ATTNLAB_RETURN_IF_ERROR(writer->Finish("finished"));

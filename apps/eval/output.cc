@@ -33,7 +33,11 @@ std::string Align(const Rows& rows, size_t left) {
 }
 
 std::string Number(double value) {
-  return std::isnan(value) ? "-" : absl::StrFormat("%.6g", value);
+  if (std::isnan(value)) return "-";
+  const double size = std::abs(value);
+  if (size == 0) return "0";
+  return size >= 1e-2 && size < 1e8 ? absl::StrFormat("%.4f", value)
+                                    : absl::StrFormat("%.4g", value);
 }
 
 Json JsonScore(const EvalScore& score) {
