@@ -33,16 +33,19 @@ section { scroll-margin-top: 48px; }
 .scroll { overflow-x: auto; margin: 10px 0 6px; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; text-align: right; vertical-align: bottom; color: #3b444d;
-  border-bottom: 2px solid #c3cad1; padding: 5px 12px; max-width: 17ch; }
-td { text-align: right; padding: 5px 12px; border-bottom: 1px solid #e6e9ec; white-space: nowrap; }
+  border-bottom: 2px solid #c3cad1; padding: 5px 10px; max-width: 14ch; }
+td { text-align: right; padding: 5px 10px; border-bottom: 1px solid #e6e9ec; white-space: nowrap; }
 th.text, td.text { text-align: left; max-width: 64ch; white-space: normal; }
 td.text:first-child { white-space: nowrap; }
 tr.strong td { font-weight: 600; background: #f5f7f9; }
 tbody tr:hover td { background: #f0f4f8; }
+.note { font-weight: 400; font-size: 12px; color: #56606a; }
 .verdict { font-weight: 600; }
 .held { color: #12694f; } .missed { color: #a3261a; }
-figure { margin: 12px 0 22px; }
-.plots { display: flex; flex-wrap: wrap; gap: 8px 14px; align-items: flex-start; }
+figure { display: inline-block; vertical-align: top; max-width: 100%; margin: 8px 26px 14px 0; }
+figure h3 { margin: 8px 0 6px; }
+figcaption { width: 0; min-width: 100%; margin-top: 4px; }
+.plots { display: flex; flex-wrap: wrap; gap: 8px 12px; overflow-x: auto; align-items: flex-start; }
 .plots svg { max-width: 100%; height: auto; }
 svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; }
 svg image { image-rendering: pixelated; }
@@ -133,8 +136,13 @@ class Html {
   }
 
   void Write(const Figure& figure) {
+    out_ += "<figure>\n";
     Title(figure.title);
-    out_ += "<figure>\n<div class=\"plots\">\n";
+    const std::string grid =
+        figure.columns == 0 ? ""
+                            : absl::StrCat(" style=\"display:grid;grid-template-columns:repeat(",
+                                           figure.columns, ",max-content)\"");
+    absl::StrAppend(&out_, "<div class=\"plots\"", grid, ">\n");
     for (size_t i = 0; i < figure.plots.size(); ++i)
       absl::StrAppend(&out_, drawn_[next_plot_++], "\n");
     out_ += "</div>\n";
@@ -170,7 +178,9 @@ class Html {
     const std::string text = EscapeHtml(cell.text);
     if (cell.text == "held" || cell.text == "missed")
       return absl::StrCat("<span class=\"verdict ", text, "\">", text, "</span>");
-    return Chip(cell.color) + text;
+    if (cell.note.empty()) return Chip(cell.color) + text;
+    return absl::StrCat(Chip(cell.color), text, "<br/><span class=\"note\">", EscapeHtml(cell.note),
+                        "</span>");
   }
 
   const std::vector<std::string>& drawn_;
@@ -193,6 +203,7 @@ std::string MarkdownTable(const Table& table) {
     for (const Cell& cell : row) {
       const std::string text = EscapeMarkdown(cell.text);
       cells.push_back(row[0].strong && !text.empty() ? absl::StrCat("**", text, "**") : text);
+      if (!cell.note.empty()) absl::StrAppend(&cells.back(), " ", EscapeMarkdown(cell.note));
     }
     absl::StrAppend(&out, "| ", absl::StrJoin(cells, " | "), " |\n");
   }

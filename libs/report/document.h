@@ -13,8 +13,9 @@ namespace attnlab {
 
 struct Cell {
   std::string text;
-  std::string color;    // a chip of this colour before the text (a run), "" for none
-  bool strong = false;  // of several runs, or a verdict
+  std::string color;      // a chip of this colour before the text (a run), "" for none
+  bool strong = false;    // a row that stands for several runs (asked of its first cell)
+  std::string note = "";  // smaller, below the text
 };
 
 struct Table {
@@ -27,6 +28,7 @@ struct Table {
 struct Figure {
   std::string title, caption;
   std::vector<Plot> plots;
+  int columns = 0;  // plots side by side; 0: as many as fit
 };
 
 // A text in a fixed font (a recipe), folded away in HTML.

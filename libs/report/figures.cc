@@ -115,6 +115,12 @@ void Focus(LinePlot& plot) {
   plot.y_high = most + 0.35 * (most - low);
 }
 
+void Scale(double factor, Curve& curve) {
+  for (std::vector<double>* values : {&curve.y, &curve.low, &curve.high}) {
+    for (double& value : *values) value *= factor;
+  }
+}
+
 void AddSeries(const RunSet& set, const std::string& name, bool faint, LinePlot& plot) {
   std::set<double> targets;
   for (const RunGroup& group : set.groups) {
@@ -122,6 +128,7 @@ void AddSeries(const RunSet& set, const std::string& name, bool faint, LinePlot&
     if (runs.empty()) continue;
     if (!faint && runs.size() == 1 && runs[0]->steps.size() > kBins) {
       Curve raw = Average(runs, kFaintBins);
+      if (runs[0]->info.unit == "fraction") Scale(100, raw);
       raw.color = group.color;
       raw.faint = true;
       plot.curves.push_back(std::move(raw));
@@ -129,6 +136,10 @@ void AddSeries(const RunSet& set, const std::string& name, bool faint, LinePlot&
     Curve curve = Average(runs, faint ? kFaintBins : kBins);
     curve.color = group.color;
     curve.faint = faint;
+    const SeriesInfo& info = runs[0]->info;
+    const bool percent = info.unit == "fraction";
+    if (percent) Scale(100, curve);
+    if (plot.y_label.empty()) plot.y_label = percent ? "%" : info.unit;
     if (faint) {
       curve.low.clear();
       curve.high.clear();
@@ -137,8 +148,6 @@ void AddSeries(const RunSet& set, const std::string& name, bool faint, LinePlot&
       curve.points = curve.x.size() <= 40;
     }
     plot.curves.push_back(std::move(curve));
-    const SeriesInfo& info = runs[0]->info;
-    if (plot.y_label.empty()) plot.y_label = info.unit;
     if (info.target && targets.insert(*info.target).second)
       plot.levels.push_back({absl::StrCat(info.target_name.empty() ? "target" : info.target_name,
                                           " ", FormatNumber(*info.target)),

@@ -34,7 +34,7 @@ struct LinePlot {
   std::vector<Level> levels;            // dashed horizontal lines
   double y_low = 0, y_high = 0;         // equal: as the data want it
   bool log_y = false, whole_x = false;  // whole_x: tics at whole numbers (layers)
-  int width = 460, height = 300;
+  int width = 352, height = 262;
 };
 
 // A matrix of colours; row 0 on top. NaN stays white.

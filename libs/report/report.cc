@@ -105,7 +105,7 @@ Section OptimizationSection(const RunSet& set, Names& series) {
   for (const std::string& name : left) {
     if (absl::StartsWith(name, kDuring)) continue;
     series.Take(name);
-    Extend(more.plots, SeriesPlots(set, name, LabelOf(name, "")));
+    Extend(more.plots, SeriesPlots(set, name, ShortTitle(name)));
   }
   AddFigure(std::move(figure), section.blocks);
   AddFigure(std::move(more), section.more);
@@ -119,7 +119,7 @@ Figure DuringTraining(const RunSet& set, const std::vector<std::string>& prefixe
     std::string name = absl::StrCat(kDuring, prefix);
     if (!series.Take(name)) name = series.TakeLongest(name);
     if (name.empty()) continue;
-    Extend(figure.plots, SeriesPlots(set, name, LabelOf(name.substr(sizeof kDuring - 1), "")));
+    Extend(figure.plots, SeriesPlots(set, name, ShortTitle(name.substr(sizeof kDuring - 1))));
   }
   if (!figure.plots.empty()) figure.title = "During training";
   return figure;
@@ -158,13 +158,12 @@ Section ActivationSection(const RunSet& set, Names& series) {
   Section section{"Activations", "", {}, {}};
   for (const std::string& name : BoxNames(set)) {
     Figure figure = BoxFigure(set, name);
-    figure.title = absl::StrCat(LabelOf(name, ""), " values by layer");
+    figure.title = name == names::kHiddenBoxes ? "Hidden states by layer" : ShortTitle(name);
     AddFigure(std::move(figure), section.blocks);
   }
   Names profiles(LayerProfileNames(set));
   Figure layers, more;
-  for (const std::string name :
-       {names::kMaxAbsHidden, "max_abs_residual", "top_over_median", "first_norm_ratio"}) {
+  for (const std::string name : {names::kMaxAbsHidden, "top_over_median", "first_norm_ratio"}) {
     if (profiles.Take(name)) Extend(layers.plots, LayerPlots(set, name));
   }
   if (!layers.plots.empty()) layers.title = "By layer";
@@ -184,16 +183,14 @@ Section MapSection(const RunSet& set) {
                   "whose rows need not sum to 1 is drawn on its own range, map by map.",
                   {},
                   {}};
+  const int groups = static_cast<int>(set.groups.size());
+  Figure shown, more;
+  shown.columns = more.columns = groups * std::max(1, 4 / groups);
   const std::vector<std::string> map_names = MapNames(set);
-  for (size_t i = 0; i < map_names.size(); ++i) {
-    Figure figure;
-    figure.plots = MapPlots(set, map_names[i]);
-    for (const ReportRun& run : set.runs) {
-      const auto it = run.results.maps.find(map_names[i]);
-      if (it != run.results.maps.end() && figure.caption.empty()) figure.caption = it->second.label;
-    }
-    AddFigure(std::move(figure), i < kMaps ? section.blocks : section.more);
-  }
+  for (size_t i = 0; i < map_names.size(); ++i)
+    Extend((i < kMaps ? shown : more).plots, MapPlots(set, map_names[i]));
+  AddFigure(std::move(shown), section.blocks);
+  AddFigure(std::move(more), section.more);
   return section;
 }
 
@@ -234,15 +231,10 @@ Document MakeDocument(const RunSet& set) {
     run_names.insert(run.results.info.name);
     newest = std::max(newest, run.results.created_utc);
   }
-  std::vector<std::string> labels;
-  for (const RunGroup& group : set.groups) {
-    labels.push_back(group.label);
-    document.legend.push_back({group.label, group.color});
-  }
+  for (const RunGroup& group : set.groups) document.legend.push_back({group.label, group.color});
   document.title = absl::StrJoin(run_names, ", ");
-  document.subtitle =
-      absl::StrCat(absl::StrJoin(labels, " · "), " — ", set.runs.size(),
-                   set.runs.size() == 1 ? " run" : " runs", ", the newest of ", newest);
+  document.subtitle = absl::StrCat(set.runs.size(), set.runs.size() == 1 ? " run" : " runs",
+                                   ", the newest started ", newest);
   Names series(SeriesNames(set)), heads(HeadMetricNames(set));
   std::vector<Section>& sections = document.sections;
   sections.push_back(SummarySection(set));

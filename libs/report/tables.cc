@@ -33,9 +33,8 @@ std::optional<double> LastOf(const RunResults& results, const std::string& name)
 }
 
 // The metric, or where a run has none the last value of the series of that name.
-SummaryColumn SummaryOf(const std::string& header, const std::string& name,
-                        const std::string& unit) {
-  return {header, unit, [name](const RunResults& results) {
+SummaryColumn SummaryOf(const std::string& name, const std::string& unit) {
+  return {ShortTitle(name), unit, [name](const RunResults& results) {
             const auto metric = MetricValue(results, name);
             return metric ? metric : LastOf(results, name);
           }};
@@ -56,28 +55,25 @@ int64_t LongestT(const RunSet& set, const std::string& prefix) {
 }
 
 std::vector<SummaryColumn> SummaryColumns(const RunSet& set) {
-  std::vector<SummaryColumn> columns = {
-      SummaryOf("held-out loss", names::kFinalLoss, "nats"),
-      SummaryOf("back-copy loss", names::kBackcopyLoss, "nats"),
-      SummaryOf("bigram loss", names::kBigramLoss, "nats"),
-      SummaryOf("perplexity", names::kPerplexity, ""),
-      SummaryOf("bits per byte", names::kBitsPerByte, ""),
-      SummaryOf("BOS attention, strongest head", names::kBosAttention, "fraction")};
-  for (const char* eps : {"0.2", "0.3"}) {
+  const auto sink_rate = [&](const std::string& eps) {
     const std::string prefix = absl::StrCat(names::kSinkRate, "_", eps);
-    const int64_t length = LongestT(set, prefix);
-    columns.push_back(SummaryOf(absl::StrCat("sink rate, ε ", eps, ", T ", length),
-                                absl::StrCat(prefix, "_T", length), "fraction"));
-  }
-  const std::vector<SummaryColumn> rest = {
-      SummaryOf("first key", names::kFirstKeyMass, "fraction"),
-      SummaryOf("BOS value norm", names::kBosValueNorm, "ratio"),
-      SummaryOf("kurtosis", absl::StrCat(names::kKurtosis, "_pooled"), ""),
-      SummaryOf("min", names::kActivationMin, ""),
-      SummaryOf("max", names::kActivationMax, ""),
-      SummaryOf("exact zeros", names::kZeroShare, "fraction"),
-      SummaryOf("dead heads", absl::StrCat(names::kDeadHeads, "_1e-06"), "fraction")};
-  columns.insert(columns.end(), rest.begin(), rest.end());
+    return SummaryOf(absl::StrCat(prefix, "_T", LongestT(set, prefix)), "fraction");
+  };
+  std::vector<SummaryColumn> columns = {SummaryOf(names::kFinalLoss, "nats"),
+                                        SummaryOf(names::kBackcopyLoss, "nats"),
+                                        SummaryOf(names::kBigramLoss, "nats"),
+                                        SummaryOf(names::kPerplexity, ""),
+                                        SummaryOf(names::kBitsPerByte, ""),
+                                        SummaryOf(names::kBosAttention, "fraction"),
+                                        sink_rate("0.2"),
+                                        sink_rate("0.3"),
+                                        SummaryOf(names::kFirstKeyMass, "fraction"),
+                                        SummaryOf(names::kBosValueNorm, "ratio"),
+                                        SummaryOf("kurtosis_pooled", ""),
+                                        SummaryOf(names::kActivationMin, ""),
+                                        SummaryOf(names::kActivationMax, ""),
+                                        SummaryOf(names::kZeroShare, "fraction"),
+                                        SummaryOf("dead_heads_1e-06", "fraction")};
   columns.erase(std::remove_if(columns.begin(), columns.end(),
                                [&](const SummaryColumn& column) {
                                  return std::none_of(set.runs.begin(), set.runs.end(),
@@ -89,19 +85,19 @@ std::vector<SummaryColumn> SummaryColumns(const RunSet& set) {
   return columns;
 }
 
-// "1.091 [1.09, 1.092]" of those runs that have the value.
-std::string MeanAndRange(const SummaryColumn& column, const RunSet& set, const RunGroup& group) {
+// The mean of those runs of `group` that have the value, with their range as a note.
+Cell MeanAndRange(const SummaryColumn& column, const RunSet& set, const RunGroup& group) {
   std::vector<double> values;
   for (const size_t i : group.runs) {
     if (const auto value = column.value(set.runs[i].results)) values.push_back(*value);
   }
-  if (values.empty()) return "";
+  if (values.empty()) return {};
   double sum = 0;
   for (const double value : values) sum += value;
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  const std::string unit = column.unit;
-  return absl::StrCat(FormatNumber(sum / static_cast<double>(values.size()), unit), " [",
-                      FormatNumber(*low, unit), ", ", FormatNumber(*high, unit), "]");
+  const std::string mean = FormatNumber(sum / static_cast<double>(values.size()), column.unit);
+  const std::string from = FormatNumber(*low, column.unit), to = FormatNumber(*high, column.unit);
+  return {mean, "", false, from == to ? "" : absl::StrCat(from, " … ", to)};
 }
 
 std::string StatusNote(const RunResults& results) {
@@ -125,10 +121,8 @@ Table SummaryTable(const RunSet& set) {
   for (const RunGroup& group : set.groups) {
     if (group.runs.size() > 1) {
       std::vector<Cell> row = {
-          {absl::StrCat(group.label, ", mean of ", group.runs.size(), " [range]"), group.color,
-           true}};
-      for (const SummaryColumn& column : columns)
-        row.push_back({MeanAndRange(column, set, group), "", false});
+          {absl::StrCat(group.label, ", mean of ", group.runs.size()), group.color, true, "range"}};
+      for (const SummaryColumn& column : columns) row.push_back(MeanAndRange(column, set, group));
       table.rows.push_back(std::move(row));
     }
     for (const size_t i : group.runs) {
@@ -182,7 +176,7 @@ Table EvalTable(const RunSet& set) {
       if (it != run.results.evals.end()) {
         text = FormatNumber(it->second.score);
         if (it->second.standard_error > 0)
-          absl::StrAppend(&text, " ± ", FormatNumber(it->second.standard_error, "", 2));
+          absl::StrAppend(&text, " ± ", FormatNumber(it->second.standard_error, "", 3));
       }
       row.push_back({std::move(text), "", false});
     }
@@ -255,7 +249,7 @@ Table ProvenanceTable(const RunSet& set) {
     if (any) table.rows.push_back(std::move(cells));
   };
   const auto number = [](int64_t n) { return n != 0 ? absl::StrCat(n) : std::string(); };
-  row("file", [](const RunResults& r) { return absl::StrCat(r.info.kind, " ", r.info.name); });
+  row("run", [](const RunResults& r) { return absl::StrCat(r.info.kind, " ", r.info.name); });
   row("seed", [](const RunResults& r) { return absl::StrCat(r.provenance.seed); });
   row("parameters", [&](const RunResults& r) { return number(r.provenance.parameters); });
   row("started", [](const RunResults& r) { return r.created_utc; });

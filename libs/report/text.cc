@@ -3,9 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "libs/io/result_names.h"
 
 namespace attnlab {
 namespace {
@@ -82,13 +88,39 @@ std::string FormatNumber(double value, const std::string& unit, int digits) {
     text = absl::StrFormat("%.*e", std::max(digits - 2, 1), value);
   } else {
     const int before = static_cast<int>(std::floor(std::log10(std::abs(value)))) + 1;
-    text = absl::StrFormat("%.*f", std::max(digits - std::max(before, 1), 0), value);
+    text = absl::StrFormat("%.*f", std::clamp(digits - before, 0, digits), value);
   }
   return absl::StrReplaceAll(text, {{"-", "−"}});
 }
 
+std::string ShortTitle(const std::string& name) {
+  static constexpr std::pair<const char*, const char*> kTitles[] = {
+      {names::kFinalLoss, "held-out loss"},
+      {names::kBackcopyLoss, "back-copy loss"},
+      {names::kBigramLoss, "bigram loss"},
+      {names::kPerplexity, "perplexity"},
+      {names::kBitsPerByte, "bits per byte"},
+      {names::kBosAttention, "BOS attention, strongest head"},
+      {names::kBosValueNorm, "BOS value norm"},
+      {names::kFirstKeyMass, "attention on first key"},
+      {names::kActivationMin, "min"},
+      {names::kActivationMax, "max"},
+      {names::kZeroShare, "exact zeros"},
+      {"kurtosis_pooled", "kurtosis"},
+      {"dead_heads_1e-06", "dead heads"},
+      {"dead_heads_0.01", "dead heads, ε 0.01"}};
+  for (const auto& [known, title] : kTitles) {
+    if (name == known) return title;
+  }
+  const std::vector<std::string> parts = absl::StrSplit(name, '_');
+  if (parts.size() == 4 && absl::StartsWith(name, names::kSinkRate) &&
+      absl::StartsWith(parts[3], "T"))
+    return absl::StrCat("sink rate, ε ", parts[2], ", T ", parts[3].substr(1));
+  return absl::StrReplaceAll(name, {{"_", " "}});
+}
+
 std::string LabelOf(const std::string& name, const std::string& label) {
-  return label.empty() ? absl::StrReplaceAll(name, {{"_", " "}}) : label;
+  return label.empty() ? ShortTitle(name) : label;
 }
 
 }  // namespace attnlab

@@ -18,7 +18,11 @@ std::string EscapeMarkdown(const std::string& text);
 // "fraction" is shown in per cent with two decimals.
 std::string FormatNumber(double value, const std::string& unit = "", int digits = 4);
 
-// "softpick, T 256" -> "validation_loss" becomes "validation loss": the label of what has none.
+// A short title of a metric or series: "kurtosis_pooled" -> "kurtosis", "sink_rate_0.3_T64" ->
+// "sink rate, ε 0.3, T 64"; a name that is not known with spaces for underscores.
+std::string ShortTitle(const std::string& name);
+
+// `label`, or the short title of what has none.
 std::string LabelOf(const std::string& name, const std::string& label);
 
 }  // namespace attnlab
