@@ -36,7 +36,7 @@ th { font-weight: 600; text-align: right; vertical-align: bottom; color: #3b444d
   border-bottom: 2px solid #c3cad1; padding: 5px 10px; max-width: 14ch; }
 td { text-align: right; padding: 5px 10px; border-bottom: 1px solid #e6e9ec; white-space: nowrap; }
 th.text, td.text { text-align: left; max-width: 64ch; white-space: normal; }
-td.text:first-child { white-space: nowrap; }
+td.text:first-child { min-width: 16ch; }
 tr.strong td { font-weight: 600; background: #f5f7f9; }
 tbody tr:hover td { background: #f0f4f8; }
 .note { font-weight: 400; font-size: 12px; color: #56606a; }
