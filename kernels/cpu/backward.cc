@@ -81,11 +81,12 @@ void PrepareHeads(Group& group) {
     const int64_t index = group.kv_head * group.heads + g;
     const int64_t place = (group.batch * shape.heads + index) * shape.queries;
     QueryHead& head = group.head[g];
-    head.queries = Resolve(args.q, args.dtype, group.batch, index, 0, shape.queries, shape.head_dim,
-                           true, Advance(queries, shape.queries * group.query_width));
-    head.out_grads =
-        Resolve(args.out_grad, args.dtype, group.batch, index, 0, shape.queries, shape.value_dim,
-                true, Advance(out_grads, shape.queries * group.value_width));
+    head.queries =
+        Resolve(OneHead(args.q, args.dtype, group.batch, index, shape.head_dim), 0, shape.queries,
+                Reading::kTiles, Advance(queries, shape.queries * group.query_width));
+    head.out_grads = Resolve(
+        OneHead(args.out_grad, args.dtype, group.batch, index, shape.value_dim), 0, shape.queries,
+        Reading::kTiles, Advance(out_grads, shape.queries * group.value_width));
     head.rows = Advance(row, shape.queries);
     head.score = Advance(score, shape.queries);
     head.score_grad = Advance(score, shape.queries);
@@ -96,10 +97,10 @@ void PrepareHeads(Group& group) {
     head.query_grads = Advance(query_grads, shape.queries * group.query_width);
     DescribeRows(args, group.ops, group.mask, index, 0, shape.queries, head.rows);
     group.ops.begin_rows(args.constants, head.rows, shape.queries, head.score, floors);
+    const HeadRows outs = OneHead(args.out, args.dtype, group.batch, index, shape.value_dim);
     for (int64_t i = 0; i < shape.queries; ++i) {
       head.inverse[i] = InverseOf(head.denominator[i]);
-      const FloatRows out =
-          Resolve(args.out, args.dtype, group.batch, index, i, 1, shape.value_dim, true, out_row);
+      const FloatRows out = Resolve(outs, i, 1, Reading::kVectors, out_row);
       head.delta[i] = Dot(out.data, head.out_grads.Row(i), group.value_width);
     }
   }
@@ -184,15 +185,17 @@ void RunKeyTile(const Group& group, int64_t begin, int64_t query_tile) {
   KeyTile tile;
   tile.begin = begin;
   tile.end = begin + count;
-  tile.keys = Resolve(args.k, args.dtype, group.batch, group.kv_head, begin, count, shape.head_dim,
-                      true, key_scratch);
+  tile.keys = Resolve(OneHead(args.k, args.dtype, group.batch, group.kv_head, shape.head_dim),
+                      begin, count, Reading::kTiles, key_scratch);
   tile.packed_keys =
       PackTransposed(tile.keys, count, shape.head_dim,
                      LaneArray<float>(Scratch::kPackedKeys, kKeyTile * shape.head_dim));
-  tile.packed_values = PackTransposed(
-      Resolve(args.v, args.dtype, group.batch, group.kv_head, begin, count, shape.value_dim, false,
-              value_scratch),
-      count, shape.value_dim, LaneArray<float>(Scratch::kPackedValues, kKeyTile * shape.value_dim));
+  const FloatRows values =
+      Resolve(OneHead(args.v, args.dtype, group.batch, group.kv_head, shape.value_dim), begin,
+              count, Reading::kNumbers, value_scratch);
+  tile.packed_values =
+      PackTransposed(values, count, shape.value_dim,
+                     LaneArray<float>(Scratch::kPackedValues, kKeyTile * shape.value_dim));
   tile.key_grads = LaneArray<float>(Scratch::kKeyGrads, kKeyTile * group.query_width);
   tile.value_grads = LaneArray<float>(Scratch::kValueGrads, kKeyTile * group.value_width);
   std::memset(tile.key_grads, 0, count * group.query_width * sizeof(float));

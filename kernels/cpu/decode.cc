@@ -68,13 +68,15 @@ void AbsorbKeys(const KeyHead& keys, int64_t first, int64_t count, int64_t begin
   float* scores = LaneArray<float>(Scratch::kScores, kQueryTile * kTileStride);
   float* keep = LaneArray<float>(Scratch::kKeep, kQueryTile * kTileStride);
   const FloatRows key_rows =
-      Resolve(args.k, args.dtype, keys.batch, keys.kv_head, begin, depth, shape.head_dim, false,
+      Resolve(OneHead(args.k, args.dtype, keys.batch, keys.kv_head, shape.head_dim), begin, depth,
+              Reading::kNumbers,
               LaneArray<float>(Scratch::kKeys, kKeyTile * RoundUp(shape.head_dim, kWidth)));
   float* query_scratch = LaneArray<float>(Scratch::kQueries, RoundUp(shape.head_dim, kWidth));
   for (int64_t i = 0; i < count; ++i) {
     const int64_t query = keys.Query(first + i);
-    const FloatRows q = Resolve(args.q, args.dtype, keys.batch, keys.Head(first + i), query, 1,
-                                shape.head_dim, false, query_scratch);
+    const FloatRows q =
+        Resolve(OneHead(args.q, args.dtype, keys.batch, keys.Head(first + i), shape.head_dim),
+                query, 1, Reading::kNumbers, query_scratch);
     float* row = scores + i * kTileStride;
     for (int64_t c = 0; c < depth; ++c) {
       row[c] = DotProduct(q.data, key_rows.Row(c), shape.head_dim);
@@ -88,8 +90,8 @@ void AbsorbKeys(const KeyHead& keys, int64_t first, int64_t count, int64_t begin
   keys.ops.forward(args.constants, {static_cast<int>(count), static_cast<int>(columns), scores,
                                     keep, map, shift, mass, rescale});
   const FloatRows values =
-      Resolve(args.v, args.dtype, keys.batch, keys.kv_head, begin, depth, shape.value_dim, true,
-              LaneArray<float>(Scratch::kValues, kKeyTile * keys.width));
+      Resolve(OneHead(args.v, args.dtype, keys.batch, keys.kv_head, shape.value_dim), begin, depth,
+              Reading::kVectors, LaneArray<float>(Scratch::kValues, kKeyTile * keys.width));
   for (int64_t i = 0; i < count; ++i) {
     float* sum = sums + i * keys.width;
     for (int64_t j = 0; rescale[i] != 1.0f && j < keys.width; j += kWidth) {

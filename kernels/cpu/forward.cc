@@ -97,8 +97,8 @@ void RunQueryTile(const KeyHead& keys, int64_t head, int64_t begin, int64_t rows
   std::memset(sums, 0, rows * width * sizeof(float));
   float* query_scratch =
       LaneArray<float>(Scratch::kQueries, kQueryTile * RoundUp(shape.head_dim, kWidth));
-  const FloatRows queries = Resolve(args.q, args.dtype, keys.batch, head, begin, rows,
-                                    shape.head_dim, /*padded=*/false, query_scratch);
+  const FloatRows queries = Resolve(OneHead(args.q, args.dtype, keys.batch, head, shape.head_dim),
+                                    begin, rows, Reading::kTiles, query_scratch);
 
   const int64_t last_end = keys.mask.RowSpan(begin + rows - 1, shape.keys).end;
   for (int64_t key = 0; key < last_end; key += kKeyTile) {
@@ -114,32 +114,27 @@ void RunQueryTile(const KeyHead& keys, int64_t head, int64_t begin, int64_t rows
 void RunKeyHead(const ForwardArgs& args, const VariantOps& ops, int64_t batch, int64_t kv_head,
                 int64_t query_tile, int64_t first, int64_t step) {
   const Shape& shape = args.shape;
-  const int64_t padded_dim = RoundUp(shape.head_dim, kWidth);
+  const HeadRows keys = OneHead(args.k, args.dtype, batch, kv_head, shape.head_dim);
   float* packed = LaneArray<float>(Scratch::kPackedKeys, PackedSize(shape.keys, shape.head_dim));
-  float* key_scratch = LaneArray<float>(Scratch::kKeys, kPanel * padded_dim);
+  float* key_scratch = LaneArray<float>(Scratch::kKeys, kPanel * RoundUp(shape.head_dim, kWidth));
   for (int64_t key = 0; key < shape.keys; key += kPanel) {
     const int64_t count = Least(kPanel, shape.keys - key);
-    PackTransposed(Resolve(args.k, args.dtype, batch, kv_head, key, count, shape.head_dim,
-                           /*padded=*/false, key_scratch),
-                   count, shape.head_dim, packed + key * shape.head_dim);
+    PackTransposed(Resolve(keys, key, count, Reading::kNumbers, key_scratch), count, shape.head_dim,
+                   packed + key * shape.head_dim);
   }
-  const bool direct = args.dtype == DType::kFloat32 && shape.value_dim % kWidth == 0;
-  float* value_scratch = LaneArray<float>(
-      Scratch::kValues, direct ? 0 : shape.keys * RoundUp(shape.value_dim, kWidth));
-  const KeyHead keys{args,
-                     ops,
-                     args.mask.OfSequence(batch, shape.queries, shape.keys),
-                     batch,
-                     kv_head,
-                     packed,
-                     Resolve(args.v, args.dtype, batch, kv_head, 0, shape.keys, shape.value_dim,
-                             /*padded=*/true, value_scratch)};
+  float* value_scratch =
+      LaneArray<float>(Scratch::kValues, shape.keys * RoundUp(shape.value_dim, kWidth));
+  const FloatRows values = Resolve(OneHead(args.v, args.dtype, batch, kv_head, shape.value_dim), 0,
+                                   shape.keys, Reading::kTiles, value_scratch);
+  const KeyHead key_head{args,  ops,     args.mask.OfSequence(batch, shape.queries, shape.keys),
+                         batch, kv_head, packed,
+                         values};
 
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t tiles = (shape.queries + query_tile - 1) / query_tile;
   for (int64_t unit = first; unit < group * tiles; unit += step) {
     const int64_t begin = (tiles - 1 - unit / group) * query_tile;
-    RunQueryTile(keys, kv_head * group + unit % group, begin,
+    RunQueryTile(key_head, kv_head * group + unit % group, begin,
                  Least(query_tile, shape.queries - begin));
   }
 }

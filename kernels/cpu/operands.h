@@ -35,24 +35,46 @@ ATTNLAB_HD uint16_t ToBFloat16(float x) {
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// `count` rows of one head from row `begin` on, readable by vectors: in place if they are float and
-// whole vectors wide (or `padded` is false), else copied to scratch with zeros up to RoundUp(dim).
-inline FloatRows Resolve(const Operand& operand, DType dtype, int64_t batch, int64_t head,
-                         int64_t begin, int64_t count, int64_t dim, bool padded, float* scratch) {
-  const int64_t offset =
-      batch * operand.batch_stride + head * operand.head_stride + begin * operand.row_stride;
-  if (dtype == DType::kFloat32 && (!padded || dim % kWidth == 0)) {
-    return {static_cast<const float*>(operand.data) + offset, operand.row_stride};
-  }
+// The rows [rows, dim] of one head of an operand.
+struct HeadRows {
+  const void* data;
+  int64_t stride;
+  int64_t dim;
+  DType dtype;
+};
+
+ATTNLAB_HD HeadRows OneHead(const Operand& operand, DType dtype, int64_t batch, int64_t head,
+                            int64_t dim) {
+  const int64_t offset = batch * operand.batch_stride + head * operand.head_stride;
+  const int64_t size = dtype == DType::kFloat32 ? 4 : 2;
+  return {static_cast<const char*>(operand.data) + offset * size, operand.row_stride, dim, dtype};
+}
+
+// How rows will be read, which decides whether they can stay where they are.
+enum class Reading {
+  kNumbers,  // number by number, each row a few times
+  kVectors,  // by whole vectors, each row a few times
+  kTiles     // by whole vectors, many rows at a time: tight rows, since wide strides fight in L1
+};
+
+// Rows [begin, begin + count) as floats: in place if they are float and fit for `reading`, else
+// copied to scratch, RoundUp(dim, kWidth) a row, zeros behind dim.
+inline FloatRows Resolve(const HeadRows& rows, int64_t begin, int64_t count, Reading reading,
+                         float* scratch) {
+  const int64_t dim = rows.dim;
+  const bool fits =
+      reading == Reading::kNumbers ||
+      (dim % kWidth == 0 && (reading == Reading::kVectors || rows.stride == dim || count == 1));
+  const float* floats = static_cast<const float*>(rows.data) + begin * rows.stride;
+  if (rows.dtype == DType::kFloat32 && fits) return {floats, rows.stride};
+  const uint16_t* halves = static_cast<const uint16_t*>(rows.data) + begin * rows.stride;
   const int64_t width = RoundUp(dim, kWidth);
   for (int64_t i = 0; i < count; ++i) {
     float* to = scratch + i * width;
-    const int64_t row = offset + i * operand.row_stride;
-    if (dtype == DType::kFloat32) {
-      std::memcpy(to, static_cast<const float*>(operand.data) + row, dim * sizeof(float));
+    if (rows.dtype == DType::kFloat32) {
+      std::memcpy(to, floats + i * rows.stride, dim * sizeof(float));
     } else {
-      const uint16_t* from = static_cast<const uint16_t*>(operand.data) + row;
-      for (int64_t j = 0; j < dim; ++j) to[j] = FromBFloat16(from[j]);
+      for (int64_t j = 0; j < dim; ++j) to[j] = FromBFloat16(halves[i * rows.stride + j]);
     }
     for (int64_t j = dim; j < width; ++j) to[j] = 0.0f;
   }
