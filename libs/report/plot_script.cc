@@ -102,6 +102,7 @@ struct ScriptWriter {
     if (last > 0)
       absl::StrAppend(&script, "set xtics ",
                       Value(plot.whole_x ? std::max(1.0, RoundStep(last)) : RoundStep(last)), "\n");
+    if (last >= 20000) script += "set format x '%.0s%c'\n";  // 20k
     if (const double height = Height(plot); height > 0 && !plot.log_y)
       absl::StrAppend(&script, "set ytics ", Value(RoundStep(height)), "\n");
     if (plot.log_y) script += "set logscale y\nset format y '%.2g'\n";
@@ -132,17 +133,19 @@ struct ScriptWriter {
 
   std::string operator()(const HeatMap& plot) const {
     const bool numbers = !plot.square && plot.rows * plot.cols <= kMostNumbers;
-    const auto side = [](int64_t cells, int64_t least, int64_t most) {
-      return static_cast<int>(std::clamp<int64_t>(70 + cells * 46, least, most));
+    // Cells with a number in them are larger.
+    const auto side = [](int64_t cells, int64_t cell, int64_t least, int64_t most) {
+      return static_cast<int>(std::clamp<int64_t>(78 + cells * cell, least, most));
     };
-    const int width = plot.square ? 262 : side(plot.cols, 190, 560) + (numbers ? 0 : 50);
-    const int height = plot.square ? 252 : side(plot.rows * 3 / 4, 150, 480);
+    const int width =
+        plot.square ? 264 : side(plot.cols, numbers ? 46 : 14, 190, 560) + (numbers ? 0 : 46);
+    const int height = plot.square ? 252 : side(plot.rows, numbers ? 34 : 11, 150, 480);
     std::string script = Head(index, width, height, plot.title, plot.x_label, plot.y_label);
     const std::string name = absl::StrCat("p", index);
     absl::StrAppend(&script, "unset key\n", kPalette, "set cbrange [", Value(plot.low), ":",
                     Value(plot.high), "]\nset border 15 lc rgb '#c8ced4'\nset tics scale 0\n",
                     "set tmargin at screen ", Value(1 - 27.0 / height), "\nset lmargin at screen ",
-                    Value((plot.square ? 50.0 : 44.0) / width), "\nset rmargin at screen ",
+                    Value((plot.square ? 58.0 : 48.0) / width), "\nset rmargin at screen ",
                     Value(1 - (numbers ? 10.0 : 56.0) / width), "\nset bmargin at screen ",
                     Value(47.0 / height), "\nset xrange [-0.5:", Value(plot.cols - 0.5),
                     "]\nset yrange [", Value(plot.rows - 0.5), ":-0.5]\nset ytics ",
@@ -150,7 +153,8 @@ struct ScriptWriter {
     absl::StrAppend(&script, numbers ? "unset colorbox\n"
                                      : absl::StrCat("set colorbox user size ", Value(10.0 / width),
                                                     ",0.5 origin ", Value(1 - 48.0 / width),
-                                                    ",0.25\nset cbtics scale 0.3 font ',10'\n"));
+                                                    ",0.25\nset cbtics scale 0.3 font ',10' ",
+                                                    Value(RoundStep(plot.high - plot.low)), "\n"));
     absl::StrAppend(&script, "$", name, " << END\n");
     for (int64_t row = 0; row < plot.rows; ++row) {
       for (int64_t col = 0; col < plot.cols; ++col)
