@@ -1,8 +1,6 @@
 #include "libs/data/prepare.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <system_error>
@@ -11,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/types/span.h"
 #include "libs/core/files.h"
 #include "libs/core/log.h"
 #include "libs/core/progress.h"
@@ -19,9 +16,10 @@
 #include "libs/core/status.h"
 #include "libs/data/documents.h"
 #include "libs/data/ordered_pool.h"
+#include "libs/data/prepare_record.h"
+#include "libs/data/spool.h"
 #include "libs/data/token_shards.h"
 #include "libs/data/vocabulary.h"
-#include "libs/io/json.h"
 #include "libs/text/tokenizer.h"
 
 namespace attnlab {
@@ -31,66 +29,15 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kBatchBytes = int64_t{1} << 20;  // of documents that a thread takes at once
 
-struct InputRecord {
-  TextFile file;
-  std::string sha256;
-  bool held_out = false;
-};
-
 // Documents of one file, and their ids one behind the other.
 struct RawBatch {
   TextFile file;
   std::vector<RawDocument> documents;
 };
-struct DocumentSpan {
-  int64_t first = 0, tokens = 0;  // in the spool, or in the batch
-  int64_t text_bytes = 0;
-  bool held_out = false;
-};
 struct EncodedBatch {
   absl::Status status;
   std::vector<int32_t> ids;
   std::vector<DocumentSpan> documents;
-};
-
-// The ids of all documents in the order in which they were read, in a file that goes away with the
-// object.
-class Spool {
- public:
-  static absl::StatusOr<std::unique_ptr<Spool>> Create(const std::string& path) {
-    FILE* file = std::fopen(path.c_str(), "w+be");
-    if (file == nullptr) return ErrnoStatus(errno, "create", path);
-    return std::unique_ptr<Spool>(new Spool(path, file));
-  }
-  ~Spool() {
-    std::fclose(file_);
-    std::remove(path_.c_str());
-  }
-
-  absl::Status Append(absl::Span<const int32_t> ids) {
-    if (std::fwrite(ids.data(), sizeof(int32_t), ids.size(), file_) != ids.size())
-      return ErrnoStatus(errno, "write", path_);
-    tokens_ += static_cast<int64_t>(ids.size());
-    return absl::OkStatus();
-  }
-  // To be called after the last Append.
-  absl::Status Map() {
-    if (std::fflush(file_) != 0) return ErrnoStatus(errno, "write", path_);
-    ATTNLAB_ASSIGN_OR_RETURN(map_, MappedFile::Open(path_));
-    return absl::OkStatus();
-  }
-  absl::Span<const int32_t> Ids(const DocumentSpan& document) const {
-    const auto* ids = reinterpret_cast<const int32_t*>(map_->bytes().data());
-    return {ids + document.first, static_cast<size_t>(document.tokens)};
-  }
-  int64_t tokens() const { return tokens_; }
-
- private:
-  Spool(std::string path, FILE* file) : path_(std::move(path)), file_(file) {}
-  const std::string path_;
-  FILE* const file_;
-  int64_t tokens_ = 0;
-  std::unique_ptr<MappedFile> map_;
 };
 
 // One run of `prepare`; each method is a step of Run.
@@ -114,7 +61,8 @@ class Preparation {
       ATTNLAB_ASSIGN_OR_RETURN(report_.validation, WriteSplit("validation", /*held_out=*/true));
     }
     spool_.reset();
-    ATTNLAB_RETURN_IF_ERROR(WriteRecord());
+    ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically((folder_ / "prepare.json").string(),
+                                                PrepareRecord(options_, inputs_, report_)));
     return report_;
   }
 
@@ -122,18 +70,17 @@ class Preparation {
   absl::Status ListInputs();
   absl::Status MakeVocabulary();
   absl::Status Tokenise();
-  absl::Status ReadFile(InputRecord& input, OrderedPool<RawBatch, EncodedBatch>& pool,
+  absl::Status ReadFile(PreparedInput& input, OrderedPool<RawBatch, EncodedBatch>& pool,
                         Progress& progress, int64_t bytes_before);
   EncodedBatch Encode(RawBatch batch) const;
   absl::Status Keep(EncodedBatch batch, bool held_out);
   absl::Status DrawOrder();
   absl::StatusOr<PrepareReport::Split> WriteSplit(const char* name, bool held_out);
-  absl::Status WriteRecord();
 
   const PrepareOptions& options_;
   const fs::path folder_;
   const InvalidUtf8 policy_;
-  std::vector<InputRecord> inputs_;
+  std::vector<PreparedInput> inputs_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Spool> spool_;
   std::vector<DocumentSpan> documents_;
@@ -156,7 +103,7 @@ absl::Status Preparation::MakeVocabulary() {
   } else {
     const Progress clock("vocabulary", 0, "");
     std::vector<TextFile> files;
-    for (const InputRecord& input : inputs_) {
+    for (const PreparedInput& input : inputs_) {
       if (!input.held_out) files.push_back(input.file);
     }
     ATTNLAB_ASSIGN_OR_RETURN(
@@ -177,7 +124,7 @@ absl::Status Preparation::MakeVocabulary() {
 
 absl::Status Preparation::Tokenise() {
   int64_t total = 0, done = 0;
-  for (const InputRecord& input : inputs_) total += input.file.bytes;
+  for (const PreparedInput& input : inputs_) total += input.file.bytes;
   const int threads = options_.threads > 0
                           ? static_cast<int>(options_.threads)
                           : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -186,7 +133,7 @@ absl::Status Preparation::Tokenise() {
   OrderedPool<RawBatch, EncodedBatch> pool(
       threads, [this](RawBatch batch) { return Encode(std::move(batch)); },
       [&](EncodedBatch batch) { return Keep(std::move(batch), held_out); });
-  for (InputRecord& input : inputs_) {
+  for (PreparedInput& input : inputs_) {
     if (input.held_out != held_out) {
       ATTNLAB_RETURN_IF_ERROR(pool.Finish());
       held_out = input.held_out;
@@ -198,7 +145,7 @@ absl::Status Preparation::Tokenise() {
 }
 
 // Gives the documents of one file to the pool.
-absl::Status Preparation::ReadFile(InputRecord& input, OrderedPool<RawBatch, EncodedBatch>& pool,
+absl::Status Preparation::ReadFile(PreparedInput& input, OrderedPool<RawBatch, EncodedBatch>& pool,
                                    Progress& progress, int64_t bytes_before) {
   ATTNLAB_ASSIGN_OR_RETURN(const auto reader, DocumentReader::Open(input.file));
   RawBatch batch{input.file, {}};
@@ -282,46 +229,6 @@ absl::StatusOr<PrepareReport::Split> Preparation::WriteSplit(const char* name, b
   }
   ATTNLAB_RETURN_IF_ERROR(writer->Finish());
   return PrepareReport::Split{writer->documents(), writer->tokens(), writer->text_bytes()};
-}
-
-// Fills a JSON object from the fields of the options.
-class OptionsDump {
- public:
-  explicit OptionsDump(Json& out) : out_(out) {}
-  template <class T>
-  void operator()(const char* name, const T& value, const char* /*help*/) {
-    if constexpr (std::is_same_v<T, std::vector<std::string>>) {
-      Json list = Json::MakeArray();
-      for (const std::string& item : value) list.Append(item);
-      out_.Set(name, std::move(list));
-    } else {
-      out_.Set(name, value);
-    }
-  }
-
- private:
-  Json& out_;
-};
-
-absl::Status Preparation::WriteRecord() {
-  Json options = Json::MakeObject();
-  PrepareOptions copy = options_;
-  copy.ForEach(OptionsDump(options));
-  Json inputs = Json::MakeArray();
-  for (const InputRecord& input : inputs_) {
-    Json entry = Json::MakeObject();
-    entry.Set("path", input.file.path).Set("bytes", input.file.bytes).Set("sha256", input.sha256);
-    inputs.Append(std::move(entry.Set("held_out", input.held_out)));
-  }
-  const auto split = [](const PrepareReport::Split& s) {
-    Json counts = Json::MakeObject();
-    counts.Set("documents", s.documents).Set("tokens", s.tokens).Set("text_bytes", s.text_bytes);
-    return counts;
-  };
-  Json record = Json::MakeObject();
-  record.Set("options", std::move(options)).Set("inputs", std::move(inputs));
-  record.Set("train", split(report_.train)).Set("validation", split(report_.validation));
-  return WriteFileAtomically((folder_ / "prepare.json").string(), record.Dump(2) + "\n");
 }
 
 absl::Status CheckOptions(const PrepareOptions& options) {

@@ -284,6 +284,7 @@ absl::StatusOr<std::vector<int64_t>> TokenShards::Documents() const {
   const std::string path = Join(directory_, kDocumentsFile);
   ATTNLAB_ASSIGN_OR_RETURN(const auto file, OpenItems(path, kDocumentMagic, 8, documents_));
   std::vector<int64_t> starts(documents_);
+  if (starts.empty()) return starts;
   std::memcpy(starts.data(), file->bytes().data() + sizeof(Header), documents_ * sizeof starts[0]);
   for (size_t i = 0; i < starts.size(); ++i) {
     if (starts[i] < (i == 0 ? 0 : starts[i - 1]) || starts[i] > tokens_)

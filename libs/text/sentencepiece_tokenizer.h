@@ -1,11 +1,8 @@
 // SentencePiece models (Kudo, Richardson 2018, arXiv:1808.06226): the tokenizers of Llama and of
 // vocabularies that `prepare` trains.
 //
-// libsentencepiece loads, decodes and trains models, and encodes with any of them. Models of
-// Llama's kind (BPE with byte fallback that keeps all text, no piece holding a newline, nor a
-// space, U+2581, after another character) are encoded here: no merge crosses the end of a word, so
-// words are merged one at a time and remembered. Text that itself holds a U+2581 goes through the
-// library.
+// libsentencepiece loads, decodes, trains, and encodes with any model; models of Llama's kind are
+// encoded word by word (sentencepiece_words.h), but for text that itself holds a U+2581.
 #pragma once
 
 #include <cstdint>
