@@ -3,8 +3,8 @@
 // our own runs.
 //
 //     forward    S = scale q k^T,  m = max(floor, row max S),  den = sum M + tail,  o = (W v) / den
-//     backward   dS = W' (dO/den . v) - M' (dO/den . o),  dq = scale dS k,  dk = scale dS^T q,  dv
-//     = W^T (dO/den)
+//     backward   dS = W' (dO/den . v) - M' (dO/den . o)
+//                dq = scale dS k,  dk = scale dS^T q,  dv = W^T (dO/den)
 //
 // Kept between the two: q, k, v, o and two numbers a row. Statistics and scores are float32
 // (float64 for float64 operands). bfloat16 operands stay bfloat16 in the products on a GPU, which

@@ -1,8 +1,8 @@
 // The keys and values of one layer while text is generated, and attention of new queries on them.
 //
-//     KvCache cache(/*batch=*/1, kv_heads, /*capacity=*/max_tokens, head_dim, value_dim,
-//     k.options()); cache.Append(k, v);                                     // of the new tokens,
-//     after RoPE at::Tensor out = CachedAttention(q, cache, options, head_parameters);
+//     KvCache cache(batch, kv_heads, max_tokens, head_dim, value_dim, k.options());
+//     cache.Append(k, v);  // of the new tokens, after RoPE
+//     at::Tensor out = CachedAttention(q, cache, options, head_parameters);
 //
 // Step by step or many tokens at once, the outputs are those of one forward over the whole text.
 #pragma once

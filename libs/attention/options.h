@@ -5,8 +5,8 @@
 // Query i of T stands at position p = i + S - T of S keys when causal (p = i when not) and sees
 //     all keys                                                if not causal,
 //     keys j <= p                                             if causal,
-//     of these, p - j < window or j < first_kept              if window > 0 (StreamingLLM keeps
-//     first keys as sinks).
+//     of these, p - j < window or j < first_kept              if window > 0.
+// first_kept are the sink tokens of StreamingLLM (Xiao et al. 2023, 2309.17453).
 // The variants are the lines of kernels/weightings.def.
 #pragma once
 
