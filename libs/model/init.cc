@@ -6,7 +6,7 @@
 #include "libs/core/check.h"
 #include "libs/core/rng.h"
 #include "libs/core/status.h"
-#include "libs/model/kernel_threads.h"
+#include "libs/model/cpu_setup.h"
 #include "libs/model/transformer.h"
 
 namespace attnlab {
@@ -73,7 +73,7 @@ void Transformer::Allocate(at::ScalarType dtype, at::Device device) {
 Transformer Transformer::CreateEmpty(const ModelConfig& config, at::Device device,
                                      at::ScalarType dtype) {
   ATTNLAB_CHECK(dtype == at::kFloat || dtype == at::kDouble);
-  RunKernelsOnLibTorchThreads();
+  PrepareCpu();
   Transformer model(config);
   model.Allocate(dtype, device);
   return model;

@@ -3,6 +3,7 @@
 
 #include "libs/model/transformer.h"
 
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <c10/core/GradMode.h>
@@ -256,6 +257,35 @@ TEST(Transformer, PositionsShiftWithTheOffset) {
   ForwardOptions options;
   options.position_offset = 100;
   EXPECT_LT(LargestDifference(model.Logits(tokens, options), model.Logits(tokens)), 1e-9);
+}
+
+TEST(TransformerOnGpu, AgreesWithCpu) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "LibTorch sees no GPU";
+  for (const std::string weighting : {"softmax", "softpick", "sink_logit"}) {
+    SCOPED_TRACE(weighting);
+    const Transformer cpu = Make(Tiny(weighting));
+    const Transformer gpu = Transformer::Create(Tiny(weighting), 3, at::kCUDA).value();
+    const at::Tensor tokens = Tokens({3, 17}), targets = Tokens({3, 17});
+    const at::Tensor loss = gpu.TokenLoss(tokens.to(at::kCUDA), targets.to(at::kCUDA));
+    const at::Tensor want = cpu.TokenLoss(tokens, targets);
+    EXPECT_LT(LargestDifference(loss.cpu(), want), 2e-5);
+    loss.sum().backward();
+    want.sum().backward();
+    const auto parameters = gpu.NamedParameters(), expected = cpu.NamedParameters();
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const at::Tensor grad = expected[i].second.grad();
+      EXPECT_LT(LargestDifference(parameters[i].second.grad().cpu(), grad),
+                5e-5 * (1 + grad.abs().max().item<double>()))
+          << parameters[i].first;
+    }
+    ForwardOptions mixed;
+    mixed.bfloat16 = true;
+    const at::Tensor coarse = gpu.TokenLoss(tokens.to(at::kCUDA), targets.to(at::kCUDA), mixed);
+    EXPECT_LT(LargestDifference(coarse.cpu(), want), 0.15);
+    coarse.sum().backward();
+    EXPECT_TRUE(at::equal(gpu.GenerateGreedy(tokens.to(at::kCUDA), 5).cpu(),
+                          cpu.GenerateGreedy(tokens, 5)));
+  }
 }
 
 TEST(Transformer, RejectsABadConfig) {

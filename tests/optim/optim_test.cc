@@ -1,6 +1,8 @@
 // The optimizer and the schedule against their formulas, written out in float64.
 
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -112,6 +114,28 @@ TEST(AdamW, AgreesWithItsFormula) {
     }
     EXPECT_EQ(optimizer.steps(), 6);
   }
+}
+
+TEST(AdamWOnGpu, AgreesWithCpu) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "LibTorch sees no GPU";
+  const NamedTensors parameters = Parameters(at::kFloat);
+  NamedTensors on_gpu;
+  for (const auto& [name, tensor] : parameters) {
+    on_gpu.emplace_back(name, tensor.detach().cuda().requires_grad_());
+  }
+  AdamW cpu({}, parameters), gpu({}, on_gpu);
+  for (int step = 0; step < 4; ++step) {
+    SetGradients(parameters, step);
+    for (size_t i = 0; i < on_gpu.size(); ++i) {
+      on_gpu[i].second.mutable_grad() = parameters[i].second.grad().cuda();
+    }
+    const double norm = cpu.Step(0.05).gradient_norm;
+    EXPECT_NEAR(gpu.Step(0.05).gradient_norm, norm, 1e-5 * norm);
+  }
+  for (size_t i = 0; i < on_gpu.size(); ++i) {
+    EXPECT_LT((on_gpu[i].second.cpu() - parameters[i].second).abs().max().item<double>(), 1e-5);
+  }
+  EXPECT_TRUE(gpu.LoadState(cpu.State()).ok());
 }
 
 TEST(AdamW, SkipsAStepThatIsNotFinite) {
