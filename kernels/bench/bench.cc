@@ -5,8 +5,7 @@
 #include <cmath>
 #include <random>
 
-#include "kernels/all_weightings.h"
-#include "kernels/bench/dense.h"
+#include "kernels/bench/oracle.h"
 #include "kernels/weighting_info.h"
 
 namespace attnlab {
@@ -24,39 +23,6 @@ Operand View(const std::vector<float>& x, int64_t heads, int64_t rows, int64_t d
 }
 Result MutableView(std::vector<float>& x, int64_t heads, int64_t rows, int64_t dim) {
   return {x.data(), heads * rows * dim, rows * dim, dim};
-}
-
-struct Truth {
-  Gradients<double> exact;
-  Gradients<float> plain;
-};
-
-template <class Variant>
-Truth ComputeTruth(const Problem& problem, const Tensors<float>& x) {
-  return {RunDense(Variant(), problem, Convert<double>(x)), RunDense(Variant(), problem, x)};
-}
-
-using ComputeTruthFunction = Truth (*)(const Problem&, const Tensors<float>&);
-constexpr ComputeTruthFunction kTruths[] = {
-#define ATTNLAB_WEIGHTING(file, Type) ComputeTruth<Type>,
-#include "kernels/weightings.def"
-#undef ATTNLAB_WEIGHTING
-};
-
-// Empty, or by how much `got` misses.
-std::string Compare(const char* what, const std::vector<float>& got,
-                    const std::vector<float>& plain, const std::vector<double>& exact,
-                    double terms) {
-  double worst = 0, allowed = 0, largest = terms;
-  for (size_t i = 0; i < exact.size(); ++i) {
-    const double error = std::abs(got[i] - exact[i]);
-    worst = error <= worst ? worst : error;  // a NaN stays
-    allowed = std::max(allowed, 2 * std::abs(plain[i] - exact[i]));
-    largest = std::max(largest, std::abs(exact[i]));
-  }
-  if (worst <= allowed + 1e-6 * largest) return "";
-  return std::string(what) + ": error " + std::to_string(worst) + ", allowed " +
-         std::to_string(allowed);
 }
 
 }  // namespace
@@ -122,14 +88,20 @@ std::string CheckKernels(int weighting, Shape shape, bool causal) {
   Tensors<float> x{problem.q, problem.k, problem.v, problem.out_grad, {}};
   x.learned.assign(problem.forward.learned[0],
                    problem.forward.learned[0] + kMaxLearned * shape.heads);
-  const Truth truth = kTruths[weighting](problem.forward, x);
-  const double terms = truth.exact.terms;
-  for (const std::string& wrong :
-       {Compare("out", problem.out, truth.plain.out, truth.exact.out, 0),
-        Compare("dQ", problem.q_grad, truth.plain.q, truth.exact.q, terms),
-        Compare("dK", problem.k_grad, truth.plain.k, truth.exact.k, terms),
-        Compare("dV", problem.v_grad, truth.plain.v, truth.exact.v, 0)}) {
-    if (!wrong.empty()) return wrong;
+  const auto [exact, plain] = ComputeTruth(problem.forward, x);
+  const struct {
+    const char* what;
+    Deviation deviation;
+  } results[] = {
+      {"out", Compare(problem.out, plain.out, exact.out, 0)},
+      {"dQ", Compare(problem.q_grad, plain.q, exact.q, exact.terms)},
+      {"dK", Compare(problem.k_grad, plain.k, exact.k, exact.terms)},
+      {"dV", Compare(problem.v_grad, plain.v, exact.v, 0)},
+  };
+  for (const auto& [what, deviation] : results) {
+    if (!deviation.TooLarge()) continue;
+    return std::string(what) + " is off by " + std::to_string(deviation.worst) + ", allowed is " +
+           std::to_string(deviation.allowed);
   }
   return "";
 }

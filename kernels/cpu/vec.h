@@ -27,6 +27,7 @@ inline constexpr int kWidth = 4;
 struct Vec {
   typedef float Floats __attribute__((vector_size(kWidth * 4)));
   typedef int32_t Ints __attribute__((vector_size(kWidth * 4)));
+  typedef uint32_t Bits __attribute__((vector_size(kWidth * 4)));
   Floats f;
 
   Vec() = default;
@@ -100,8 +101,8 @@ ATTNLAB_HD Vec Exp(Vec x) {
   const Vec shifted = bounded * Vec(1.44269504088896341f) + rounder;
   const Vec whole = shifted - rounder;
   const Vec r = (bounded - whole * Vec(0.693359375f)) + whole * Vec(2.12194440e-4f);
-  const Vec::Ints exponent = (Vec::Ints)shifted.f << 23;
-  const Vec scaled((Vec::Floats)((Vec::Ints)(SmallExpm1(r) + Vec(1.0f)).f + exponent));
+  const Vec::Bits exponent = (Vec::Bits)shifted.f << 23;
+  const Vec scaled((Vec::Floats)((Vec::Bits)(SmallExpm1(r) + Vec(1.0f)).f + exponent));
   return Vec(x.f < -87.33654f ? Vec(0.0f).f : scaled.f);
 }
 

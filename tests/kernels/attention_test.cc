@@ -2,9 +2,7 @@
 // instruction set of the machine.
 #include <gtest/gtest.h>
 
-#include "kernels/dispatch.h"
 #include "tests/kernels/cases.h"
-#include "tests/kernels/registry.h"
 
 namespace attnlab::testing {
 namespace {
@@ -35,48 +33,40 @@ std::vector<Case> Cases() {
   };
 }
 
-template <class Variant>
-class AttentionTest : public ::testing::Test {
- protected:
-  void TearDown() override { UseInstructionSet(InstructionSets()[0]); }
-};
-TYPED_TEST_SUITE(AttentionTest, RegisteredVariants, VariantNames);
+class AttentionTest : public EveryVariant {};
+ATTNLAB_FOR_EVERY_VARIANT(AttentionTest);
 
-TYPED_TEST(AttentionTest, MatchesDense) {
-  for (const char* isa : InstructionSets()) {
-    ASSERT_TRUE(UseInstructionSet(isa));
+TEST_P(AttentionTest, MatchesDense) {
+  ForEachInstructionSet([&] {
     for (const Case& test : Cases()) {
-      SCOPED_TRACE(std::string(isa) + ", " + test.name);
-      ExpectMatchesDense<TypeParam>({}, test);
+      SCOPED_TRACE(test.name);
+      ExpectMatchesDense(subject_, test);
     }
-  }
+  });
 }
 
-TYPED_TEST(AttentionTest, DecodeMatchesForward) {
+TEST_P(AttentionTest, DecodeMatchesDense) {
   const Case cases[] = {
       {"one_query", {2, 4, 2, 1, 2500, 16, 16}},
       {"few_queries", {1, 6, 2, 3, 1100, 24, 9}},
       {"short", {1, 2, 2, 1, 1, 8, 8}},
       {"window", {1, 2, 2, 1, 1500, 16, 16}, {.window = 100, .first_kept = 4}},
   };
-  for (const char* isa : InstructionSets()) {
-    ASSERT_TRUE(UseInstructionSet(isa));
-    for (const Case& test : cases) {
-      SCOPED_TRACE(std::string(isa) + ", " + test.name);
-      std::vector<int32_t> documents;
-      Tensors<float> x = MakeInputs(test, 3);
-      SetLearned<TypeParam>(test.shape.heads, x.learned);
-      const Problem problem = MakeProblem<TypeParam>(test, MakeMask(test, documents), x);
-      const Gradients<float> naive = RunDense(TypeParam(), problem, x);
-      const Gradients<double> truth = RunDense(TypeParam(), problem, Convert<double>(x));
+  for (const Case& test : cases) {
+    SCOPED_TRACE(test.name);
+    std::vector<int32_t> documents;
+    const Tensors<float> x = MakeInputs(subject_, test, 3);
+    const Problem problem = MakeProblem(subject_, test, MakeMask(test, documents), x);
+    const auto [exact, plain] = subject_.truth(problem, x);
+    ForEachInstructionSet([&, &exact = exact, &plain = plain] {
       ForwardArgs args;
       static_cast<Problem&>(args) = problem;
-      std::vector<float> out(naive.out.size(), std::nanf(""));
+      std::vector<float> out(exact.out.size(), std::nanf(""));
       args.out =
-          DenseView<Result>(out.data(), test.shape.heads, test.shape.queries, test.shape.value_dim);
+          MutableView(out.data(), test.shape.heads, test.shape.queries, test.shape.value_dim);
       ASSERT_STREQ(Decode(args), nullptr);
-      ExpectAsGoodAsNaive("out", out, naive.out, truth.out, 0, 1e-6);
-    }
+      ExpectClose("out", out, plain.out, exact.out, 0, 1e-6);
+    });
   }
 }
 

@@ -1,190 +1,80 @@
-// Attention problems for tests: shapes, masks and inputs with a name, and a launch of the kernels
-// on them.
+// Attention problems for tests: shapes, masks and inputs with a name, the variant under test, and
+// launches of the kernels that are held against the dense computation in float64.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <functional>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "kernels/bench/oracle.h"
 #include "kernels/weighting_info.h"
-#include "kernels/bench/dense.h"
 
 namespace attnlab::testing {
 
 struct Case {
   std::string name;
   Shape shape;
-  Mask mask = {};
+  Mask mask = {};             // its query offset is keys - queries
   float outlier = 1.0f;       // one number in 50 of q and k is multiplied by it
   float query_scale = 1.0f;   // all of q
   bool same_document = true;  // else each sequence holds three documents
 };
 
-inline std::ostream& operator<<(std::ostream& stream, const Case& test) {
-  return stream << test.name;
-}
-
-inline Tensors<float> MakeInputs(const Case& test, uint32_t seed) {
-  const Shape& s = test.shape;
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  const auto fill = [&](std::vector<float>& x, int64_t count, float factor, float outlier) {
-    x.resize(count);
-    for (float& value : x) {
-      value = normal(random) * factor * (random() % 50 == 0 ? outlier : 1.0f);
-    }
-  };
-  Tensors<float> x;
-  fill(x.q, s.batch * s.heads * s.queries * s.head_dim, test.query_scale, test.outlier);
-  fill(x.k, s.batch * s.kv_heads * s.keys * s.head_dim, 1.0f, test.outlier);
-  fill(x.v, s.batch * s.kv_heads * s.keys * s.value_dim, 1.0f, 1.0f);
-  fill(x.out_grad, s.batch * s.heads * s.queries * s.value_dim, 1.0f, 1.0f);
-  x.learned.resize(kMaxLearned * s.heads);
-  return x;
-}
-
-// Each head's learned numbers near their first values, no two heads alike.
-template <class Variant>
-void SetLearned(int64_t heads, std::vector<float>& learned) {
-  for (size_t p = 0; p < Variant::kLearned.size(); ++p) {
-    for (int64_t h = 0; h < heads; ++h) {
-      learned[p * heads + h] = InitialValue(Variant::kLearned[p], static_cast<int>(h)) +
-                               0.125f * static_cast<float>(h + 1) / static_cast<float>(heads);
-    }
-  }
-}
-
-// The mask of `test`; `documents` keeps its ids alive.
-inline Mask MakeMask(const Case& test, std::vector<int32_t>& documents) {
-  const Shape& s = test.shape;
-  Mask mask = test.mask;
-  mask.query_offset = s.keys - s.queries;
-  if (test.same_document) return mask;
-  documents.assign(s.batch * (s.queries + s.keys), 0);
-  int32_t* key_documents = documents.data() + s.batch * s.queries;
-  for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t j = 0; j < s.keys; ++j) {
-      key_documents[b * s.keys + j] = static_cast<int32_t>(3 * j / s.keys);
-    }
-    for (int64_t i = 0; i < s.queries; ++i) {
-      documents[b * s.queries + i] = key_documents[b * s.keys + i + mask.query_offset];
-    }
-  }
-  mask.query_documents = documents.data();
-  mask.key_documents = key_documents;
-  return mask;
-}
-
-// How a variant is launched: through the registry, or with functions of its own.
-struct Launch {
-  std::function<const char*(const ForwardArgs&)> forward = Forward;
-  std::function<const char*(const BackwardArgs&)> backward = Backward;
+// A variant and how to run it.
+struct Subject {
+  int weighting = -1;  // place in the registry, or -1
+  std::vector<ConstantInfo> constants;
+  std::vector<Learned> learned;
+  std::function<const char*(const ForwardArgs&)> forward;
+  std::function<const char*(const BackwardArgs&)> backward;
+  std::function<Truth(const Problem&, const Tensors<float>&)> truth;
 };
 
-template <class Result>
-Result DenseView(const void* data, int64_t heads, int64_t rows, int64_t dim) {
-  return {const_cast<void*>(data), heads * rows * dim, rows * dim, dim};
-}
-template <>
-inline Operand DenseView<Operand>(const void* data, int64_t heads, int64_t rows, int64_t dim) {
-  return {data, heads * rows * dim, rows * dim, dim};
-}
+// A line of the registry, through the public launches.
+Subject Registered(int weighting);
+Subject Registered(const std::string& name);
 
-// What forward and backward share, on dense float32 tensors. The variant's constants are defaults.
-template <class Variant>
-Problem MakeProblem(const Case& test, const Mask& mask, const Tensors<float>& x) {
-  const Shape& s = test.shape;
-  Problem problem;
-  problem.weighting = FindWeighting(Variant::kText.name).value_or(-1);
-  int i = 0;
-  Variant().ForEach([&](const char*, float value, const char*) { problem.constants[i++] = value; });
-  for (int p = 0; p < kMaxLearned; ++p) problem.learned[p] = x.learned.data() + p * s.heads;
-  problem.shape = s;
-  problem.mask = mask;
-  problem.scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  problem.q = DenseView<Operand>(x.q.data(), s.heads, s.queries, s.head_dim);
-  problem.k = DenseView<Operand>(x.k.data(), s.kv_heads, s.keys, s.head_dim);
-  problem.v = DenseView<Operand>(x.v.data(), s.kv_heads, s.keys, s.value_dim);
-  return problem;
-}
+Tensors<float> MakeInputs(const Subject& subject, const Case& test, uint32_t seed);
 
-// Runs forward and backward on `problem`, outputs poisoned first.
-inline Gradients<float> RunKernels(const Launch& launch, const Problem& problem,
-                                   const Tensors<float>& x) {
-  const Shape& s = problem.shape;
-  const float poison = std::nanf("");
-  Gradients<float> result;
-  result.out.assign(s.batch * s.heads * s.queries * s.value_dim, poison);
-  result.q.assign(x.q.size(), poison);
-  result.k.assign(x.k.size(), poison);
-  result.v.assign(x.v.size(), poison);
-  result.learned.assign(kMaxLearned * s.heads, 0.0f);
-  std::vector<float> shift(s.batch * s.heads * s.queries, poison), denominator = shift;
+// The mask of `test`; `documents` keeps its ids alive.
+Mask MakeMask(const Case& test, std::vector<int32_t>& documents);
 
-  ForwardArgs forward;
-  static_cast<Problem&>(forward) = problem;
-  forward.out = DenseView<Result>(result.out.data(), s.heads, s.queries, s.value_dim);
-  forward.shift = shift.data();
-  forward.denominator = denominator.data();
-  EXPECT_STREQ(launch.forward(forward), nullptr);
+// [batch, heads, rows, dim], dense.
+Operand View(const void* data, int64_t heads, int64_t rows, int64_t dim);
+Result MutableView(void* data, int64_t heads, int64_t rows, int64_t dim);
 
-  BackwardArgs backward;
-  static_cast<Problem&>(backward) = problem;
-  backward.out = DenseView<Operand>(result.out.data(), s.heads, s.queries, s.value_dim);
-  backward.out_grad = DenseView<Operand>(x.out_grad.data(), s.heads, s.queries, s.value_dim);
-  backward.shift = shift.data();
-  backward.denominator = denominator.data();
-  backward.q_grad = DenseView<Result>(result.q.data(), s.heads, s.queries, s.head_dim);
-  backward.k_grad = DenseView<Result>(result.k.data(), s.kv_heads, s.keys, s.head_dim);
-  backward.v_grad = DenseView<Result>(result.v.data(), s.kv_heads, s.keys, s.value_dim);
-  for (int p = 0; p < kMaxLearned; ++p) {
-    backward.learned_grad[p] = result.learned.data() + p * s.heads;
-  }
-  EXPECT_STREQ(launch.backward(backward), nullptr);
-  return result;
-}
+// What forward and backward share, on dense float32 tensors and default constants.
+Problem MakeProblem(const Subject& subject, const Case& test, const Mask& mask,
+                    const Tensors<float>& x);
 
-// Expects max |got - truth| <= 2 max |naive - truth| + slack max(|truth|, terms), all numbers
-// finite. `terms` is the size of what cancels in the truth.
-inline void ExpectAsGoodAsNaive(const char* what, const std::vector<float>& got,
-                                const std::vector<float>& naive, const std::vector<double>& truth,
-                                double terms, double slack) {
-  ASSERT_EQ(got.size(), truth.size());
-  double worst = 0, allowed = 0, largest = terms;
-  size_t at = 0;
-  for (size_t i = 0; i < truth.size(); ++i) {
-    ASSERT_TRUE(std::isfinite(got[i])) << what << " [" << i << "] is " << got[i];
-    const double error = std::abs(got[i] - truth[i]);
-    if (error > worst) at = i;
-    worst = std::max(worst, error);
-    allowed = std::max(allowed, 2 * std::abs(naive[i] - truth[i]));
-    largest = std::max(largest, std::abs(truth[i]));
-  }
-  if (worst > allowed + slack * largest + 1e-30) {
-    ADD_FAILURE() << what << " [" << at << "]: " << got[at] << " instead of " << truth[at]
-                  << ", error " << worst << " where plain float32 has " << allowed / 2
-                  << " and the largest term is " << largest;
-  }
-}
+// Forward and backward, outputs poisoned first.
+Gradients<float> RunKernels(const Subject& subject, const Problem& problem,
+                            const Tensors<float>& x);
 
-// Holds forward and backward of a variant on `test` against the dense computation in float64.
-template <class Variant>
-void ExpectMatchesDense(const Launch& launch, const Case& test, double slack = 1e-6) {
-  std::vector<int32_t> documents;
-  const Mask mask = MakeMask(test, documents);
-  Tensors<float> x = MakeInputs(test, 7);
-  SetLearned<Variant>(test.shape.heads, x.learned);
-  const Problem problem = MakeProblem<Variant>(test, mask, x);
-  const Gradients<float> got = RunKernels(launch, problem, x);
-  const Gradients<float> naive = RunDense(Variant(), problem, x);
-  const Gradients<double> truth = RunDense(Variant(), problem, Convert<double>(x));
-  ExpectAsGoodAsNaive("out", got.out, naive.out, truth.out, 0, slack);
-  ExpectAsGoodAsNaive("dQ", got.q, naive.q, truth.q, truth.terms, slack);
-  ExpectAsGoodAsNaive("dK", got.k, naive.k, truth.k, truth.terms, slack);
-  ExpectAsGoodAsNaive("dV", got.v, naive.v, truth.v, 0, slack);
-  ExpectAsGoodAsNaive("learned", got.learned, naive.learned, truth.learned, truth.learned_terms,
-                      slack);
-}
+void ExpectClose(const char* what, const std::vector<float>& got, const std::vector<float>& plain,
+                 const std::vector<double>& exact, double terms, double slack);
+
+// Holds forward and backward on `problem` against float64: the error of each result at most twice
+// that of a plain float32 computation and `slack` of the largest number.
+void ExpectMatchesDense(const Subject& subject, const Problem& problem, const Tensors<float>& x,
+                        double slack = 1e-6);
+void ExpectMatchesDense(const Subject& subject, const Case& test);
+
+// Tests that take every line of the registry: TEST_P of a class derived from this.
+class EveryVariant : public ::testing::TestWithParam<int> {
+ protected:
+  const Subject subject_ = Registered(GetParam());
+
+  // Calls `body` once for each instruction set of the machine, that one in use.
+  void ForEachInstructionSet(const std::function<void()>& body);
+};
+
+#define ATTNLAB_FOR_EVERY_VARIANT(Fixture)                                                        \
+  INSTANTIATE_TEST_SUITE_P(, Fixture, ::testing::Range(0, static_cast<int>(Weightings().size())), \
+                           [](const ::testing::TestParamInfo<int>& info) {                        \
+                             return std::string(Weightings()[info.param].text.name);              \
+                           })
 
 }  // namespace attnlab::testing

@@ -1,11 +1,11 @@
 // Strides, bfloat16 and wrong arguments at the launch interface.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "kernels/dispatch.h"
 #include "tests/kernels/cases.h"
-#include "tests/kernels/registry.h"
 
 namespace attnlab::testing {
 namespace {
@@ -43,9 +43,10 @@ std::vector<T> Interleave(const std::vector<T>& x, int64_t heads, int64_t rows, 
 TEST(LaunchTest, ReadsAndWritesAnyStrides) {
   const Shape& s = kCase.shape;
   std::vector<int32_t> documents;
-  const Tensors<float> x = MakeInputs(kCase, 4);
-  const Problem dense = MakeProblem<Softpick>(kCase, MakeMask(kCase, documents), x);
-  const Gradients<float> want = RunKernels({}, dense, x);
+  const Subject subject = Registered("softpick");
+  const Tensors<float> x = MakeInputs(subject, kCase, 4);
+  const Problem dense = MakeProblem(subject, kCase, MakeMask(kCase, documents), x);
+  const Gradients<float> want = RunKernels(subject, dense, x);
 
   auto q = Interleave(x.q, s.heads, s.queries, s.head_dim);
   auto k = Interleave(x.k, s.kv_heads, s.keys, s.head_dim);
@@ -82,7 +83,8 @@ TEST(LaunchTest, ReadsAndWritesAnyStrides) {
 TEST(LaunchTest, BFloat16) {
   const Shape& s = kCase.shape;
   std::vector<int32_t> documents;
-  Tensors<float> x = MakeInputs(kCase, 4);
+  const Subject subject = Registered("softmax");
+  Tensors<float> x = MakeInputs(subject, kCase, 4);
   std::vector<uint16_t> q, k, v, out_grad;
   const auto round = [](std::vector<float>& from, std::vector<uint16_t>& bits) {
     for (float& value : from) {
@@ -94,8 +96,8 @@ TEST(LaunchTest, BFloat16) {
   round(x.k, k);
   round(x.v, v);
   round(x.out_grad, out_grad);
-  const Problem dense = MakeProblem<Softmax>(kCase, MakeMask(kCase, documents), x);
-  const Gradients<double> truth = RunDense(Softmax(), dense, Convert<double>(x));
+  const Problem dense = MakeProblem(subject, kCase, MakeMask(kCase, documents), x);
+  const Gradients<double> truth = subject.truth(dense, x).exact;
 
   std::vector<uint16_t> out(truth.out.size()), q_grad(q.size()), k_grad(k.size()), v_grad(v.size());
   std::vector<float> shift(s.batch * s.heads * s.queries), den = shift;
@@ -105,19 +107,19 @@ TEST(LaunchTest, BFloat16) {
   forward.q.data = q.data();
   forward.k.data = k.data();
   forward.v.data = v.data();
-  forward.out = DenseView<Result>(out.data(), s.heads, s.queries, s.value_dim);
+  forward.out = MutableView(out.data(), s.heads, s.queries, s.value_dim);
   forward.shift = shift.data();
   forward.denominator = den.data();
   ASSERT_STREQ(Forward(forward), nullptr);
   BackwardArgs backward;
   static_cast<Problem&>(backward) = forward;
-  backward.out = DenseView<Operand>(out.data(), s.heads, s.queries, s.value_dim);
-  backward.out_grad = DenseView<Operand>(out_grad.data(), s.heads, s.queries, s.value_dim);
+  backward.out = View(out.data(), s.heads, s.queries, s.value_dim);
+  backward.out_grad = View(out_grad.data(), s.heads, s.queries, s.value_dim);
   backward.shift = shift.data();
   backward.denominator = den.data();
-  backward.q_grad = DenseView<Result>(q_grad.data(), s.heads, s.queries, s.head_dim);
-  backward.k_grad = DenseView<Result>(k_grad.data(), s.kv_heads, s.keys, s.head_dim);
-  backward.v_grad = DenseView<Result>(v_grad.data(), s.kv_heads, s.keys, s.value_dim);
+  backward.q_grad = MutableView(q_grad.data(), s.heads, s.queries, s.head_dim);
+  backward.k_grad = MutableView(k_grad.data(), s.kv_heads, s.keys, s.head_dim);
+  backward.v_grad = MutableView(v_grad.data(), s.kv_heads, s.keys, s.value_dim);
   ASSERT_STREQ(Backward(backward), nullptr);
   // Half a unit in the last of 8 bits, and for the gradients the rounded output in D besides.
   const auto expect = [](const char* what, const std::vector<uint16_t>& got,
@@ -142,11 +144,12 @@ TEST(LaunchTest, BFloat16) {
 
 TEST(LaunchTest, WrongArgumentsAreNamed) {
   std::vector<int32_t> documents;
-  const Tensors<float> x = MakeInputs(kCase, 4);
+  const Subject subject = Registered("sink_logit");
+  const Tensors<float> x = MakeInputs(subject, kCase, 4);
   ForwardArgs good;
-  static_cast<Problem&>(good) = MakeProblem<SinkLogit>(kCase, MakeMask(kCase, documents), x);
+  static_cast<Problem&>(good) = MakeProblem(subject, kCase, MakeMask(kCase, documents), x);
   std::vector<float> out(2 * 4 * 70 * 24);
-  good.out = DenseView<Result>(out.data(), 4, 70, 24);
+  good.out = MutableView(out.data(), 4, 70, 24);
   ASSERT_STREQ(Forward(good), nullptr);
   const auto wrong = [&](auto&& change) {
     ForwardArgs args = good;

@@ -9,7 +9,7 @@
 
 #include "kernels/row_state.h"
 #include "kernels/weighting_info.h"
-#include "kernels/bench/dense.h"
+#include "tests/kernels/cases.h"
 #include "tests/kernels/registry.h"
 
 namespace attnlab::testing {
@@ -103,50 +103,6 @@ TYPED_TEST(LawTest, LearnedSlopesAreDerivatives) {
   }
 }
 
-// The closed-form gradient of the dense computation, which kernels are held against, is the slope
-// of its output.
-TYPED_TEST(LawTest, DenseGradientIsTheDerivative) {
-  const TypeParam variant;
-  Problem problem;
-  problem.shape = {1, 2, 1, 3, 4, 2, 3};
-  problem.mask.query_offset = 1;
-  problem.scale = 0.8f;
-  std::mt19937 random(5);
-  std::normal_distribution<double> normal;
-  Tensors<double> x;
-  x.q.resize(12);
-  x.k.resize(8);
-  x.v.resize(12);
-  x.out_grad.resize(18);
-  for (auto* tensor : {&x.q, &x.k, &x.v, &x.out_grad}) {
-    for (double& value : *tensor) value = normal(random);
-  }
-  x.learned = {0.9, 0.8, 0.1, 0.2, 0.05, 0.02};
-  const Gradients<double> gradients = RunDense(variant, problem, x);
-  const auto loss = [&] {
-    const auto out = RunDense(variant, problem, x).out;
-    double sum = 0;
-    for (size_t i = 0; i < out.size(); ++i) sum += out[i] * x.out_grad[i];
-    return sum;
-  };
-  const auto check = [&](const char* what, std::vector<double>& tensor,
-                         const std::vector<double>& gradient) {
-    for (size_t i = 0; i < tensor.size(); ++i) {
-      const double kept = tensor[i], h = 1e-6;
-      tensor[i] = kept + h;
-      const double high = loss();
-      tensor[i] = kept - h;
-      const double low = loss();
-      tensor[i] = kept;
-      EXPECT_NEAR(gradient[i], (high - low) / (2 * h), 2e-5) << what << " " << i;
-    }
-  };
-  check("q", x.q, gradients.q);
-  check("k", x.k, gradients.k);
-  check("v", x.v, gradients.v);
-  check("learned", x.learned, gradients.learned);
-}
-
 // A row cut into parts, absorbed and merged in any order, ends as the dense row.
 TYPED_TEST(LawTest, RowsMergeInAnyOrder) {
   const TypeParam variant;
@@ -201,6 +157,54 @@ TYPED_TEST(LawTest, EmptyRowIsZero) {
   EXPECT_GE(state.Finish(), 0.0f);
   EXPECT_EQ(sum[0], 0.0f);
   EXPECT_EQ(sum[1], 0.0f);
+}
+
+// The closed-form gradient of the dense computation, which kernels are held against, is the slope
+// of its output.
+class DenseTest : public EveryVariant {};
+ATTNLAB_FOR_EVERY_VARIANT(DenseTest);
+
+TEST_P(DenseTest, GradientIsTheDerivative) {
+  Problem problem;
+  problem.weighting = GetParam();
+  SetDefaultConstants(problem);
+  problem.shape = {1, 2, 1, 3, 4, 2, 3};
+  problem.mask.query_offset = 1;
+  problem.scale = 0.8f;
+  std::mt19937 random(5);
+  std::normal_distribution<double> normal;
+  Tensors<double> x;
+  x.q.resize(12);
+  x.k.resize(8);
+  x.v.resize(12);
+  x.out_grad.resize(18);
+  for (auto* tensor : {&x.q, &x.k, &x.v, &x.out_grad}) {
+    for (double& value : *tensor) value = normal(random);
+  }
+  x.learned = {0.9, 0.8, 0.1, 0.2, 0.05, 0.02};
+  const Gradients<double> gradients = ComputeExact(problem, x);
+  const auto loss = [&] {
+    const auto out = ComputeExact(problem, x).out;
+    double sum = 0;
+    for (size_t i = 0; i < out.size(); ++i) sum += out[i] * x.out_grad[i];
+    return sum;
+  };
+  const auto check = [&](const char* what, std::vector<double>& tensor,
+                         const std::vector<double>& gradient) {
+    for (size_t i = 0; i < tensor.size(); ++i) {
+      const double kept = tensor[i], h = 1e-6;
+      tensor[i] = kept + h;
+      const double high = loss();
+      tensor[i] = kept - h;
+      const double low = loss();
+      tensor[i] = kept;
+      EXPECT_NEAR(gradient[i], (high - low) / (2 * h), 2e-5) << what << " " << i;
+    }
+  };
+  check("q", x.q, gradients.q);
+  check("k", x.k, gradients.k);
+  check("v", x.v, gradients.v);
+  check("learned", x.learned, gradients.learned);
 }
 
 TEST(RegistryTest, EveryVariantIsDescribed) {

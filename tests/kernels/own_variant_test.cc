@@ -10,36 +10,44 @@
 namespace attnlab::testing {
 namespace {
 
+constexpr auto kOps = baseline::MakeVariantOps<TemperedSoftmax>();
+
+Subject OwnVariant() {
+  const TemperedSoftmax variant;
+  return {-1,
+          {{"nothing", variant.nothing, ""}},
+          {TemperedSoftmax::kLearned.begin(), TemperedSoftmax::kLearned.end()},
+          [](const ForwardArgs& args) -> const char* {
+            baseline::Forward(args, kOps);
+            return nullptr;
+          },
+          [](const BackwardArgs& args) -> const char* {
+            baseline::Backward(args, kOps);
+            return nullptr;
+          },
+          ComputeTruth<TemperedSoftmax>};
+}
+
 TEST(OwnVariantTest, RunsThroughTheBlockedLoops) {
-  static constexpr auto kOps = baseline::MakeVariantOps<TemperedSoftmax>();
-  const Launch launch{[](const ForwardArgs& args) -> const char* {
-                        baseline::Forward(args, kOps);
-                        return nullptr;
-                      },
-                      [](const BackwardArgs& args) -> const char* {
-                        baseline::Backward(args, kOps);
-                        return nullptr;
-                      }};
   for (const Case& test : {Case{"causal", {2, 4, 2, 150, 150, 20, 12}},
                            Case{"full", {1, 1, 1, 40, 70, 16, 16}, {.causal = false}}}) {
     SCOPED_TRACE(test.name);
-    ExpectMatchesDense<TemperedSoftmax>(launch, test);
+    ExpectMatchesDense(OwnVariant(), test);
   }
 }
 
 TEST(OwnVariantTest, Decodes) {
-  static constexpr auto kOps = baseline::MakeVariantOps<TemperedSoftmax>();
+  const Subject subject = OwnVariant();
   const Case test{"decode", {1, 2, 1, 1, 1300, 16, 16}};
   std::vector<int32_t> documents;
-  Tensors<float> x = MakeInputs(test, 2);
-  SetLearned<TemperedSoftmax>(2, x.learned);
+  const Tensors<float> x = MakeInputs(subject, test, 2);
   ForwardArgs args;
-  static_cast<Problem&>(args) = MakeProblem<TemperedSoftmax>(test, MakeMask(test, documents), x);
+  static_cast<Problem&>(args) = MakeProblem(subject, test, MakeMask(test, documents), x);
   std::vector<float> out(2 * 16);
-  args.out = DenseView<Result>(out.data(), 2, 1, 16);
+  args.out = MutableView(out.data(), 2, 1, 16);
   baseline::Decode(args, kOps);
-  ExpectAsGoodAsNaive("out", out, RunDense(TemperedSoftmax(), args, x).out,
-                      RunDense(TemperedSoftmax(), args, Convert<double>(x)).out, 0, 1e-6);
+  const auto [exact, plain] = subject.truth(args, x);
+  ExpectClose("out", out, plain.out, exact.out, 0, 1e-6);
 }
 
 }  // namespace

@@ -1,0 +1,46 @@
+// The dense computation (dense.h) of every variant of the registry, compiled once.
+#pragma once
+
+#include "kernels/bench/dense.h"
+
+namespace attnlab {
+
+// Output and gradients in float64, and in float32 for the error that a plain computation has.
+struct Truth {
+  Gradients<double> exact;
+  Gradients<float> plain;
+};
+
+template <class Variant>
+Variant VariantOf(const Problem& problem) {
+  Variant variant;
+  int i = 0;
+  variant.ForEach([&](const char*, float& value, const char*) { value = problem.constants[i++]; });
+  return variant;
+}
+
+template <class Variant>
+Truth ComputeTruth(const Problem& problem, const Tensors<float>& x) {
+  const Variant variant = VariantOf<Variant>(problem);
+  return {RunDense(variant, problem, Convert<double>(x)), RunDense(variant, problem, x)};
+}
+
+// Of problem.weighting with problem.constants; operands and learned numbers come from `x`.
+Truth ComputeTruth(const Problem& problem, const Tensors<float>& x);
+
+// The float64 part alone, of float64 operands.
+Gradients<double> ComputeExact(const Problem& problem, const Tensors<double>& x);
+
+// max |got - exact|, what is allowed of it, and where it is: twice the error of the plain float32
+// computation, and 1e-6 of the largest number or of `terms`, the size of what cancels.
+struct Deviation {
+  double worst;
+  double allowed;
+  size_t at;
+
+  bool TooLarge() const { return !(worst <= allowed); }  // a NaN is
+};
+Deviation Compare(const std::vector<float>& got, const std::vector<float>& plain,
+                  const std::vector<double>& exact, double terms, double slack = 1e-6);
+
+}  // namespace attnlab
