@@ -28,7 +28,7 @@ struct Shape {
   int64_t value_dim;  // of v and out
 };
 
-// A tensor [batch, heads, rows, dim] of Args::dtype: strides in elements, the last one is 1.
+// A tensor [batch, heads, rows, dim] of Problem::dtype: strides in elements, the last one is 1.
 struct Operand {
   const void* data = nullptr;
   int64_t batch_stride = 0;
@@ -44,10 +44,10 @@ struct Result {
 
 // What forward, backward and decode share.
 struct Problem {
-  int weighting = 0;                    // place in Weightings()
-  float constants[kMaxConstants] = {};  // in the order of WeightingInfo::constants
-  const float* learned[kMaxLearned] =
-      {};  // each [heads], float32, in the order of WeightingInfo::learned
+  int weighting = 0;  // place in Weightings()
+  // In the order of WeightingInfo::constants and ::learned; learned numbers are [heads] each.
+  float constants[kMaxConstants] = {};
+  const float* learned[kMaxLearned] = {};
   Shape shape = {};
   Mask mask;
   float scale = 1.0f;

@@ -1,22 +1,21 @@
 // The contract of an attention variant: how a row of scores becomes a row of weights.
 //
-//     out_i = sum_j W(s_ij, m_i) v_j / ( sum_j M(s_ij, m_i) + Tail(m_i) )           j over the
-//     visible keys
+//     out_i = sum_j W(s_ij, m_i) v_j / den_i          den_i = sum_j M(s_ij, m_i) + Tail(m_i)
 //
-// m is a running shift: m_i = max(Floor_i, max_j s_ij) for shifted variants, unused by the others.
-// The law of the shifted ones: W, M and Tail scale by e^-d when m grows by d, so partial sums over
-// any subset of the keys rescale and merge in any order (FlashAttention's online softmax, Dao 2022,
-// for all of them). Tail (an epsilon, a virtual sink, a count) is added once, at the end, with the
-// final m. One backward serves every variant:
+// over the keys j that query i sees. m is a running shift: m_i = max(Floor_i, max_j s_ij) for
+// shifted variants, unused by the others. The law of the shifted ones: W and M scale by e^-d when m
+// grows by d, so that sums over any subset of the keys rescale and merge in any order (the online
+// softmax of FlashAttention, Dao et al. 2022, 2205.14135, for all of them). Tail (a virtual sink, a
+// count, an epsilon) is added once, at the end, with the final m. One backward serves every
+// variant:
 //
-//     dS_ij = ( W'_ij (dO_i . v_j) - M'_ij (dO_i . o_i) ) / den_i          dV_j += W_ij / den_i
-//     dO_i
+//     dS_ij = (W'_ij dO_i . v_j - M'_ij dO_i . o_i) / den_i          dV_j += W_ij / den_i dO_i
 //
-// m counts as a constant in it (by the law the output does not depend on m; a constant epsilon in
-// Tail is a constant in units of e^m). A row whose denominator is 0 has output 0 and gradient 0.
+// m counts as a constant in it: where the law holds for Tail too the output does not depend on m,
+// and a constant epsilon in Tail is a constant in units of e^m. A row whose denominator is 0 has
+// output 0 and gradient 0.
 //
-// The raw score x_ij = scale q_i . k_j may be changed by a row-wise affine map of position and
-// learned numbers:
+// The raw score x_ij = scale q_i . k_j may first go through a map that is affine in each row:
 //
 //     s_ij = gain_i x_ij + offset_i - slope_i (query position - key position)
 //
@@ -34,8 +33,9 @@ namespace attnlab {
 
 inline constexpr int kMaxLearned = 3;    // learned numbers a head
 inline constexpr int kMaxConstants = 4;  // named constants a variant
-inline constexpr float kNoFloor =
-    -1e30f;  // Floor of a shift that only the scores set; finite, so m - m is 0
+
+// The Floor of a shift that only the scores set. It is finite, so that m - m is 0.
+inline constexpr float kNoFloor = -1e30f;
 
 // W and M of one score.
 template <class T>
@@ -70,8 +70,7 @@ struct WeightingText {
 struct Traits {
   bool shifted = false;      // obeys the shift law; otherwise m is not used
   bool exact_zeros = false;  // W = W' = 0 for s < 0: a tile of negative scores needs no V
-  bool massless =
-      false;  // M = M' = 0: together with exact_zeros, a tile of negative scores needs nothing
+  bool massless = false;     // M = M' = 0 for s < 0: with exact_zeros, such a tile needs nothing
 };
 
 // A number that each head learns. Head h starts at init * ratio^h.
@@ -82,16 +81,17 @@ struct Learned {
   const char* help;
 };
 
-// The defaults of everything that a variant need not say. A variant derives from it. A variant that
-// changes the raw scores also defines   template <class C> Affine<C> Score(const Row<C>& row)
-// const.
+// The defaults of all that a variant need not say; it derives from this, and has besides
+//     static constexpr WeightingText kText
+//     template <class T, class C> Weights<T> Weigh(const T& s, const C& m) const
+//     template <class C> Affine<C> Score(const Row<C>& row) const      if it maps the raw scores
 struct Weighting {
   static constexpr Traits kTraits = {};
   static constexpr std::array<Learned, 0> kLearned = {};  // or std::to_array<Learned>({...})
 
   // visit(name, field, help) for each number that a recipe may set.
   template <class Visitor>
-  void ForEach(Visitor&&) {}
+  ATTNLAB_HD void ForEach(Visitor&&) {}
 
   // The smallest m of a row.
   template <class C>
@@ -119,6 +119,16 @@ ATTNLAB_HD Affine<C> RowScore(const Variant& variant, const Row<C>& row) {
   } else {
     return {C(1.0f), C(0.0f), C(0.0f)};
   }
+}
+
+// The variant with its constants set, in the order of its ForEach.
+template <class Variant>
+ATTNLAB_HD Variant WithConstants(const float* constants) {
+  Variant variant;
+  int i = 0;
+  variant.ForEach([&](const char*, float& value, const char*)
+                      __attribute__((always_inline)) { value = constants[i++]; });
+  return variant;
 }
 
 // The number that head `head` of a learned constant starts from.

@@ -20,8 +20,8 @@ struct ConstantInfo {
 struct WeightingInfo {
   WeightingText text;
   Traits traits;
-  std::vector<ConstantInfo> constants;  // at most kMaxConstants, in the order of Args::constants
-  std::vector<Learned> learned;         // at most kMaxLearned, in the order of Args::learned
+  std::vector<ConstantInfo> constants;  // at most kMaxConstants, in the order of Problem::constants
+  std::vector<Learned> learned;         // at most kMaxLearned, in the order of Problem::learned
 };
 
 // Every variant, in the order of the registry.

@@ -1,15 +1,17 @@
 // The words in which the formula of an attention variant is written, for plain numbers and for dual
-// numbers.
+// numbers:
 //
 //     Exp(x)               e^x
-//     ExpDiff(s, m)        e^(s-m) - e^-m, through expm1 for small s, where the plain difference
-//     cancels Log(x)               ln x Relu(x)              max(x, 0); its slope at 0 is 0 Abs(x)
-//     |x|; its slope at 0 is 0 Sigmoid(x)           1 / (1 + e^-x) IfNonNegative(s, x)  x where s
-//     >= 0, else 0
+//     ExpDiff(s, m)        e^(s-m) - e^-m; through expm1 for small s, where the difference cancels
+//     Log(x)               ln x
+//     Relu(x)              max(x, 0); its slope at 0 is 0
+//     Abs(x)               |x|; its slope at 0 is 0
+//     Sigmoid(x)           1 / (1 + e^-x)
+//     IfNonNegative(s, x)  0 where s < 0, else x
 //
 // and + - * and unary minus. Whoever brings another number type (SIMD vectors, tensors) brings
-// overloads of these words in the namespace of that type; the formulas find them by
-// argument-dependent lookup. Such a type can be made from a float.
+// overloads of these words in the namespace of that type, where argument-dependent lookup finds
+// them, and a constructor from float. A NaN stays a NaN in all of them.
 //
 // A Dual carries a value and its slope along one direction, so that Weigh(Dual{s, 1}, m) gives W
 // and W' at once.
@@ -63,8 +65,8 @@ ATTNLAB_HD F IfNonNegative(F s, F x) {
   return s < F(0) ? F(0) : x;
 }
 
-// `x` where s > 0, `-x` where s < 0, 0 where s = 0. Only the slopes of Relu and Abs use it and
-// IfPositive.
+// x where s > 0, -x where s < 0, 0 where s = 0. Formulas do not use this word and the next one;
+// they make the slopes of Abs and Relu.
 template <std::floating_point F>
 ATTNLAB_HD F WithSignOf(F s, F x) {
   return s > F(0) ? x : (s < F(0) ? -x : F(0));

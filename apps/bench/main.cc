@@ -6,7 +6,9 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "apps/bench/peer.h"
 #include "apps/cli.h"
 #include "kernels/dispatch.h"
@@ -66,8 +68,12 @@ absl::Status Bench(const Options& options) {
   std::vector<int> weightings;
   for (const std::string& name : options.variants) {
     const std::optional<int> weighting = FindWeighting(name);
-    if (!weighting)
-      return absl::InvalidArgumentError("no variant " + name + " (train --list names them)");
+    if (!weighting) {
+      std::vector<std::string> known;
+      for (const WeightingInfo& info : Weightings()) known.push_back(info.text.name);
+      return absl::InvalidArgumentError(absl::StrCat("--variants: no variant ", name,
+                                                     "; there are ", absl::StrJoin(known, ", ")));
+    }
     weightings.push_back(*weighting);
   }
   for (int i = 0; options.variants.empty() && i < static_cast<int>(Weightings().size()); ++i) {

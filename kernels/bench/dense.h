@@ -1,6 +1,6 @@
-// Attention and its gradients as the definition says, one full row of scores at a time, in any
-// number type: float64 is what kernels are held against, float32 shows the error that a plain
-// computation has.
+// Attention and its gradients as the definition says (kernels/weighting.h), one full row of scores
+// at a time, in any number type: float64 is what kernels are held against, float32 shows the error
+// that a plain computation has. The gradient is the closed form, W' and M' from dual numbers.
 #pragma once
 
 #include <algorithm>
@@ -38,126 +38,150 @@ Tensors<To> Convert(const Tensors<From>& from) {
           Convert<To>(from.learned)};
 }
 
-template <class F>
-struct DenseRow {
-  std::vector<F> s;           // scores of all keys
-  std::vector<Weights<F>> w;  // zeros at hidden keys
-  F shift, denominator, inverse;
-};
-
-// Row `i` of head (b, h): `raw` [keys] holds scale q . k.
 template <class Variant, class F>
-DenseRow<F> ComputeRow(const Variant& variant, const Row<F>& row, const std::vector<bool>& sees,
-                       const std::vector<F>& raw) {
-  const Affine<F> score = RowScore(variant, row);
-  DenseRow<F> result{std::vector<F>(raw.size()), std::vector<Weights<F>>(raw.size()),
-                     variant.Floor(row), F(0), F(0)};
-  for (size_t j = 0; j < raw.size(); ++j) {
-    if (!sees[j]) continue;
-    result.s[j] =
-        score.gain * raw[j] + score.offset - score.slope * (row.position - static_cast<F>(j));
-    if (Variant::kTraits.shifted) result.shift = std::max(result.shift, result.s[j]);
-  }
-  for (size_t j = 0; j < raw.size(); ++j) {
-    if (!sees[j]) continue;
-    result.w[j] = variant.Weigh(result.s[j], result.shift);
-    result.denominator += result.w[j].mass;
-  }
-  result.denominator += variant.Tail(result.shift, row);
-  result.inverse = result.denominator == F(0) ? F(0) : F(1) / result.denominator;
-  return result;
-}
+class DenseAttention {
+ public:
+  // Of `problem` only shape, mask and scale are used.
+  DenseAttention(const Variant& variant, const Problem& problem, const Tensors<F>& x)
+      : variant_(variant), problem_(problem), shape_(problem.shape), x_(x) {}
 
-// Output and gradients of sum(out * out_grad). Only `shape`, `mask` and `scale` of `problem` are
-// used. The gradient is the closed form with W' and M' from dual numbers.
-template <class Variant, class F>
-Gradients<F> RunDense(const Variant& variant, const Problem& problem, const Tensors<F>& x) {
-  const Shape& shape = problem.shape;
-  const int64_t group = shape.heads / shape.kv_heads;
-  const F scale = problem.scale;
-  Gradients<F> result;
-  result.out.resize(shape.batch * shape.heads * shape.queries * shape.value_dim);
-  result.q.resize(x.q.size());
-  result.k.resize(x.k.size());
-  result.v.resize(x.v.size());
-  result.learned.resize(kMaxLearned * shape.heads);
-  for (int64_t bh = 0; bh < shape.batch * shape.heads; ++bh) {
-    const int64_t b = bh / shape.heads, h = bh % shape.heads;
-    const int64_t key_head = b * shape.kv_heads + h / group;
-    const Mask mask = problem.mask.OfSequence(b, shape.queries, shape.keys);
-    const F* k = &x.k[key_head * shape.keys * shape.head_dim];
-    const F* v = &x.v[key_head * shape.keys * shape.value_dim];
-    F* k_grad = &result.k[key_head * shape.keys * shape.head_dim];
-    F* v_grad = &result.v[key_head * shape.keys * shape.value_dim];
-    for (int64_t i = 0; i < shape.queries; ++i) {
-      const int64_t r = bh * shape.queries + i;
-      const F* q = &x.q[r * shape.head_dim];
-      const F* out_grad = &x.out_grad[r * shape.value_dim];
-      F* q_grad = &result.q[r * shape.head_dim];
-      F* out = &result.out[r * shape.value_dim];
-      std::vector<bool> sees(shape.keys);
-      std::vector<F> raw(shape.keys);
-      Row<Dual<F>> row;
-      row.position = Dual<F>(F(std::max<int64_t>(i + mask.query_offset, 0)), F(0));
-      row.visible = Dual<F>(F(std::max<int64_t>(mask.CountVisible(i, shape.keys), 1)), F(0));
-      for (int p = 0; p < kMaxLearned; ++p) {
-        row.learned[p] = Dual<F>(x.learned[p * shape.heads + h], F(0));
-      }
-      Row<F> plain{row.position.value, row.visible.value, {}};
-      for (int p = 0; p < kMaxLearned; ++p) plain.learned[p] = row.learned[p].value;
-      for (int64_t j = 0; j < shape.keys; ++j) {
-        sees[j] = mask.Sees(i, j, shape.keys);
-        F dot = 0;
-        for (int64_t c = 0; c < shape.head_dim; ++c) dot += q[c] * k[j * shape.head_dim + c];
-        raw[j] = scale * dot;
-      }
-      const DenseRow<F> dense = ComputeRow(variant, plain, sees, raw);
-      F delta = 0;
-      for (int64_t c = 0; c < shape.value_dim; ++c) {
-        for (int64_t j = 0; j < shape.keys; ++j) {
-          if (sees[j]) out[c] += dense.w[j].weight * dense.inverse * v[j * shape.value_dim + c];
-        }
-        delta += out[c] * out_grad[c];
-      }
-      const F gain = RowScore(variant, plain).gain;
-      for (int64_t j = 0; j < shape.keys; ++j) {
-        if (!sees[j]) continue;
-        F weight_grad = 0;
-        for (int64_t c = 0; c < shape.value_dim; ++c) {
-          weight_grad += out_grad[c] * v[j * shape.value_dim + c];
-          v_grad[j * shape.value_dim + c] += dense.w[j].weight * dense.inverse * out_grad[c];
-        }
-        const auto w = variant.Weigh(Dual<F>(dense.s[j], F(1)), dense.shift);
-        const F weight_part = w.weight.slope * weight_grad * dense.inverse;
-        const F mass_part = w.mass.slope * delta * dense.inverse;
-        const F s_grad = weight_part - mass_part;
-        result.terms = std::max({result.terms, std::abs(weight_part), std::abs(mass_part)});
-        for (int64_t c = 0; c < shape.head_dim; ++c) {
-          q_grad[c] += s_grad * gain * scale * k[j * shape.head_dim + c];
-          k_grad[j * shape.head_dim + c] += s_grad * gain * scale * q[c];
-        }
-        for (int p = 0; p < static_cast<int>(Variant::kLearned.size()); ++p) {
-          row.learned[p].slope = F(1);
-          const Affine<Dual<F>> score = RowScore(variant, row);
-          row.learned[p].slope = F(0);
-          const F map_slope = score.gain.slope * raw[j] + score.offset.slope -
-                              score.slope.slope * (plain.position - F(j));
-          result.learned[p * shape.heads + h] += s_grad * map_slope;
-          result.learned_terms +=
-              (std::abs(weight_part) + std::abs(mass_part)) * std::abs(map_slope);
-        }
-      }
-      for (int p = 0; p < static_cast<int>(Variant::kLearned.size()); ++p) {
-        row.learned[p].slope = F(1);
-        const Dual<F> tail = variant.Tail(Dual<F>(dense.shift, F(0)), row);
-        row.learned[p].slope = F(0);
-        const F term = delta * dense.inverse * tail.slope;
-        result.learned[p * shape.heads + h] -= term;
-        result.learned_terms += std::abs(term);
+  // Output, and gradients of sum(out * out_grad).
+  Gradients<F> Run() {
+    result_.out.assign(x_.out_grad.size(), F(0));
+    result_.q.assign(x_.q.size(), F(0));
+    result_.k.assign(x_.k.size(), F(0));
+    result_.v.assign(x_.v.size(), F(0));
+    result_.learned.assign(kMaxLearned * shape_.heads, F(0));
+    for (int64_t b = 0; b < shape_.batch; ++b) {
+      for (int64_t h = 0; h < shape_.heads; ++h) {
+        for (int64_t i = 0; i < shape_.queries; ++i) RunRow(b, h, i);
       }
     }
+    return std::move(result_);
   }
-  return result;
-}
+
+ private:
+  static constexpr int kLearnedCount = static_cast<int>(Variant::kLearned.size());
+
+  // One query row. Vectors have an entry for each key; hidden keys keep zeros.
+  struct DenseRow {
+    int64_t head;
+    Row<F> row;
+    std::vector<bool> sees;
+    std::vector<F> raw;  // scale q . k
+    std::vector<F> s;
+    F shift, inverse, delta;
+    const F *q, *k, *v, *out_grad;   // the row's own, and all of its key head
+    F *q_out, *k_out, *v_out, *out;  // where their gradients and the output go
+  };
+
+  void RunRow(int64_t b, int64_t h, int64_t i) {
+    DenseRow r;
+    r.head = h;
+    const int64_t query = (b * shape_.heads + h) * shape_.queries + i;
+    const int64_t key = (b * shape_.kv_heads + h / (shape_.heads / shape_.kv_heads)) * shape_.keys;
+    r.q = x_.q.data() + query * shape_.head_dim;
+    r.k = x_.k.data() + key * shape_.head_dim;
+    r.v = x_.v.data() + key * shape_.value_dim;
+    r.out_grad = x_.out_grad.data() + query * shape_.value_dim;
+    r.q_out = result_.q.data() + query * shape_.head_dim;
+    r.k_out = result_.k.data() + key * shape_.head_dim;
+    r.v_out = result_.v.data() + key * shape_.value_dim;
+    r.out = result_.out.data() + query * shape_.value_dim;
+
+    const Mask mask = problem_.mask.OfSequence(b, shape_.queries, shape_.keys);
+    r.row.position = F(std::max<int64_t>(i + mask.query_offset, 0));
+    r.row.visible = F(std::max<int64_t>(mask.CountVisible(i, shape_.keys), 1));
+    for (int p = 0; p < kMaxLearned; ++p) r.row.learned[p] = x_.learned[p * shape_.heads + h];
+    for (int64_t j = 0; j < shape_.keys; ++j) r.sees.push_back(mask.Sees(i, j, shape_.keys));
+    ComputeScores(r);
+    ComputeOutput(r);
+    AddGradients(r);
+  }
+
+  void ComputeScores(DenseRow& r) {
+    const Affine<F> score = RowScore(variant_, r.row);
+    r.raw.assign(shape_.keys, F(0));
+    r.s.assign(shape_.keys, F(0));
+    r.shift = variant_.Floor(r.row);
+    for (int64_t j = 0; j < shape_.keys; ++j) {
+      if (!r.sees[j]) continue;
+      F dot = 0;
+      for (int64_t c = 0; c < shape_.head_dim; ++c) dot += r.q[c] * r.k[j * shape_.head_dim + c];
+      r.raw[j] = F(problem_.scale) * dot;
+      r.s[j] = score.gain * r.raw[j] + score.offset - score.slope * (r.row.position - F(j));
+      if (Variant::kTraits.shifted) r.shift = std::max(r.shift, r.s[j]);
+    }
+  }
+
+  void ComputeOutput(DenseRow& r) {
+    F denominator = variant_.Tail(r.shift, r.row);
+    for (int64_t j = 0; j < shape_.keys; ++j) {
+      if (r.sees[j]) denominator += variant_.Weigh(r.s[j], r.shift).mass;
+    }
+    r.inverse = denominator == F(0) ? F(0) : F(1) / denominator;
+    for (int64_t j = 0; j < shape_.keys; ++j) {
+      if (!r.sees[j]) continue;
+      const F weight = variant_.Weigh(r.s[j], r.shift).weight * r.inverse;
+      for (int64_t c = 0; c < shape_.value_dim; ++c) {
+        r.out[c] += weight * r.v[j * shape_.value_dim + c];
+        r.v_out[j * shape_.value_dim + c] += weight * r.out_grad[c];
+      }
+    }
+    r.delta = 0;
+    for (int64_t c = 0; c < shape_.value_dim; ++c) r.delta += r.out[c] * r.out_grad[c];
+  }
+
+  void AddGradients(const DenseRow& r) {
+    const F factor = RowScore(variant_, r.row).gain * F(problem_.scale);
+    for (int64_t j = 0; j < shape_.keys; ++j) {
+      if (!r.sees[j]) continue;
+      F weight_grad = 0;
+      for (int64_t c = 0; c < shape_.value_dim; ++c) {
+        weight_grad += r.out_grad[c] * r.v[j * shape_.value_dim + c];
+      }
+      const auto w = variant_.Weigh(Dual<F>(r.s[j], F(1)), r.shift);
+      const F weight_part = w.weight.slope * weight_grad * r.inverse;
+      const F mass_part = w.mass.slope * r.delta * r.inverse;
+      result_.terms = std::max({result_.terms, std::abs(weight_part), std::abs(mass_part)});
+      for (int64_t c = 0; c < shape_.head_dim; ++c) {
+        r.q_out[c] += (weight_part - mass_part) * factor * r.k[j * shape_.head_dim + c];
+        r.k_out[j * shape_.head_dim + c] += (weight_part - mass_part) * factor * r.q[c];
+      }
+      for (int p = 0; p < kLearnedCount; ++p) {
+        const Affine<Dual<F>> score = RowScore(variant_, Along(r.row, p));
+        const F slope = score.gain.slope * r.raw[j] + score.offset.slope -
+                        score.slope.slope * (r.row.position - F(j));
+        AddLearned(p, r.head, (weight_part - mass_part) * slope,
+                   (std::abs(weight_part) + std::abs(mass_part)) * std::abs(slope));
+      }
+    }
+    for (int p = 0; p < kLearnedCount; ++p) {
+      const Dual<F> tail = variant_.Tail(Dual<F>(r.shift, F(0)), Along(r.row, p));
+      const F term = -r.delta * r.inverse * tail.slope;
+      AddLearned(p, r.head, term, std::abs(term));
+    }
+  }
+
+  // The row with slope 1 in learned number `p`.
+  static Row<Dual<F>> Along(const Row<F>& row, int p) {
+    Row<Dual<F>> dual;
+    dual.position = {row.position, F(0)};
+    dual.visible = {row.visible, F(0)};
+    for (int i = 0; i < kMaxLearned; ++i) dual.learned[i] = {row.learned[i], F(i == p)};
+    return dual;
+  }
+
+  void AddLearned(int p, int64_t head, F gradient, F size) {
+    result_.learned[p * shape_.heads + head] += gradient;
+    result_.learned_terms += size;
+  }
+
+  const Variant& variant_;
+  const Problem& problem_;
+  const Shape& shape_;
+  const Tensors<F>& x_;
+  Gradients<F> result_;
+};
 
 }  // namespace attnlab

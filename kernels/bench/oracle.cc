@@ -12,11 +12,12 @@ struct Functions {
 
 template <class Variant>
 Gradients<double> ComputeExactOf(const Problem& problem, const Tensors<double>& x) {
-  return RunDense(VariantOf<Variant>(problem), problem, x);
+  const auto variant = WithConstants<Variant>(problem.constants);
+  return DenseAttention<Variant, double>(variant, problem, x).Run();
 }
 
 constexpr Functions kFunctions[] = {
-#define ATTNLAB_WEIGHTING(file, Type) {ComputeTruth<Type>, ComputeExactOf<Type>},
+#define ATTNLAB_WEIGHTING(file, Type) {ComputeTruthOf<Type>, ComputeExactOf<Type>},
 #include "kernels/weightings.def"
 #undef ATTNLAB_WEIGHTING
 };

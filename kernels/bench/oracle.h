@@ -12,17 +12,11 @@ struct Truth {
 };
 
 template <class Variant>
-Variant VariantOf(const Problem& problem) {
-  Variant variant;
-  int i = 0;
-  variant.ForEach([&](const char*, float& value, const char*) { value = problem.constants[i++]; });
-  return variant;
-}
-
-template <class Variant>
-Truth ComputeTruth(const Problem& problem, const Tensors<float>& x) {
-  const Variant variant = VariantOf<Variant>(problem);
-  return {RunDense(variant, problem, Convert<double>(x)), RunDense(variant, problem, x)};
+Truth ComputeTruthOf(const Problem& problem, const Tensors<float>& x) {
+  const auto variant = WithConstants<Variant>(problem.constants);
+  const Tensors<double> exact = Convert<double>(x);
+  return {DenseAttention<Variant, double>(variant, problem, exact).Run(),
+          DenseAttention<Variant, float>(variant, problem, x).Run()};
 }
 
 // Of problem.weighting with problem.constants; operands and learned numbers come from `x`.

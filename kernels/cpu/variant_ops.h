@@ -68,14 +68,6 @@ struct VariantOps {
                        const Affine<float>& score_grad, double* learned_grad);
 };
 
-template <class Variant>
-ATTNLAB_HD Variant WithConstants(const float* constants) {
-  Variant variant;
-  int i = 0;
-  variant.ForEach([&](const char*, float& value, const char*) { value = constants[i++]; });
-  return variant;
-}
-
 ATTNLAB_HD Vec ScoreOf(const RowMap& map, Vec raw, Vec column) {
   return Vec(map.gain) * raw + (Vec(map.slope) * column + Vec(map.base));
 }

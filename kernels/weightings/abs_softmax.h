@@ -1,6 +1,6 @@
 // Softpick without the rectifier: negative scores weigh by their distance from 0 too.
 //
-//     P_ij = |e^s_ij - 1| / (sum_k |e^s_ik - 1| + epsilon),  in units of e^m, m = max(0, max s)
+//     P_ij = |e^s_ij - 1| / (sum_k |e^s_ik - 1| + epsilon e^m),  m = max(0, max_k s_ik)
 #pragma once
 
 #include "kernels/weighting.h"
@@ -14,7 +14,7 @@ struct AbsSoftmax : Weighting {
 
   float epsilon = 1e-6f;
   template <class Visitor>
-  void ForEach(Visitor&& visit) {
+  ATTNLAB_HD void ForEach(Visitor&& visit) {
     visit("epsilon", epsilon, "added to the denominator, in units of e^m");
   }
 

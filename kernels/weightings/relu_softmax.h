@@ -1,7 +1,6 @@
 // Softpick whose denominator counts the positive scores only.
 //
-//     P_ij = ReLU(e^s_ij - 1) / (sum_k ReLU(e^s_ik - 1) + epsilon),  in units of e^m, m = max(0,
-//     max s)
+//     P_ij = ReLU(e^s_ij - 1) / (sum_k ReLU(e^s_ik - 1) + epsilon e^m),  m = max(0, max_k s_ik)
 #pragma once
 
 #include "kernels/weighting.h"
@@ -16,7 +15,7 @@ struct ReluSoftmax : Weighting {
 
   float epsilon = 1e-6f;
   template <class Visitor>
-  void ForEach(Visitor&& visit) {
+  ATTNLAB_HD void ForEach(Visitor&& visit) {
     visit("epsilon", epsilon, "added to the denominator, in units of e^m");
   }
 

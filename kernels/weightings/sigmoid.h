@@ -1,4 +1,4 @@
-// Elementwise sigmoid with a bias that makes the weights of a fresh row sum to about 1/2.
+// Elementwise sigmoid with a bias that makes the weights of a fresh row sum to about 1.
 //
 //     P_ij = sigmoid(s_ij + bias - log_visible ln n_i)
 #pragma once
@@ -15,7 +15,7 @@ struct SigmoidWeighting : Weighting {
   float bias = 0.0f;
   float log_visible = 1.0f;
   template <class Visitor>
-  void ForEach(Visitor&& visit) {
+  ATTNLAB_HD void ForEach(Visitor&& visit) {
     visit("bias", bias, "added to every score");
     visit("log_visible", log_visible,
           "times ln n is taken from every score; 0 leaves the bias constant");

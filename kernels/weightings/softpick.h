@@ -1,7 +1,6 @@
 // Rectified softmax: only positive scores get weight, all scores count in the denominator.
 //
-//     P_ij = ReLU(e^s_ij - 1) / (sum_k |e^s_ik - 1| + epsilon),  numerator and sum in units of e^m,
-//     m = max(0, max s)
+//     P_ij = ReLU(e^s_ij - 1) / (sum_k |e^s_ik - 1| + epsilon e^m),  m = max(0, max_k s_ik)
 #pragma once
 
 #include "kernels/weighting.h"
@@ -15,7 +14,7 @@ struct Softpick : Weighting {
 
   float epsilon = 1e-6f;
   template <class Visitor>
-  void ForEach(Visitor&& visit) {
+  ATTNLAB_HD void ForEach(Visitor&& visit) {
     visit("epsilon", epsilon, "added to the denominator, in units of e^m");
   }
 

@@ -17,7 +17,7 @@ struct TemperedSoftmax : Weighting {
 
   float nothing = 0.25f;
   template <class Visitor>
-  void ForEach(Visitor&& visit) {
+  ATTNLAB_HD void ForEach(Visitor&& visit) {
     visit("nothing", nothing, "the weight c of attending to nothing");
   }
 

@@ -25,7 +25,7 @@ Subject OwnVariant() {
             baseline::Backward(args, kOps);
             return nullptr;
           },
-          ComputeTruth<TemperedSoftmax>};
+          ComputeTruthOf<TemperedSoftmax>};
 }
 
 TEST(OwnVariantTest, RunsThroughTheBlockedLoops) {
