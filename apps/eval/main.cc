@@ -27,10 +27,6 @@ struct Flags {
   bool analysis = false, json = false, list = false;
 };
 
-void ListTasks() {
-  for (const EvalTask& task : EvalTasks()) absl::PrintF("%-16s  %s\n", task.name, task.help);
-}
-
 absl::StatusOr<std::unique_ptr<ResultsWriter>> MakeWriter(const std::string& path,
                                                           const Subject& subject,
                                                           const std::vector<InputFile>& inputs,
@@ -39,18 +35,16 @@ absl::StatusOr<std::unique_ptr<ResultsWriter>> MakeWriter(const std::string& pat
   provenance.seed = subject.seed;
   provenance.parameters = ParameterCount(subject.model->config());
   provenance.inputs = inputs;
-  const std::string folder = std::filesystem::path(path).parent_path().string();
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return ErrnoStatus(error.value(), "cannot make folder", folder);
-  return ResultsWriter::Create(absl::StrCat(flags.out, "/results.h5"),
-                               {"eval", subject.name, subject.model->config().attention.weighting},
-                               provenance);
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+  if (error) return ErrnoStatus(error.value(), "cannot make the folder of", path);
+  return ResultsWriter::Create(
+      path, {"eval", subject.name, subject.model->config().attention.weighting}, provenance);
 }
 
 absl::Status Run(const Flags& flags, const std::vector<std::string>& command) {
   if (flags.list) {
-    ListTasks();
+    for (const EvalTask& task : EvalTasks()) absl::PrintF("%-16s  %s\n", task.name, task.help);
     return absl::OkStatus();
   }
   if (flags.subject.model.empty() || (flags.tasks.empty() && !flags.analysis)) {
