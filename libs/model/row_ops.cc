@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
@@ -118,9 +119,9 @@ void Rotate(const at::Tensor& from, const at::Tensor& to, const at::Tensor& cos,
   if (HasRowKernels(from)) return RotateByKernel(from, to, cos, sin, inverse);
   const int64_t half = from.size(3) / 2;
   const at::Tensor low = from.narrow(3, 0, half), high = from.narrow(3, half, half);
-  const at::Tensor turn = inverse ? sin.neg() : sin;
-  to.narrow(3, 0, half).copy_(low.mul(cos).sub_(high.mul(turn)));
-  to.narrow(3, half, half).copy_(high.mul(cos).add_(low.mul(turn)));
+  const double sign = inverse ? 1 : -1;
+  to.narrow(3, 0, half).copy_(low.mul(cos).addcmul_(high, sin, sign));
+  to.narrow(3, half, half).copy_(high.mul(cos).addcmul_(low, sin, -sign));
 }
 
 at::Tensor SwiGluRows(const at::Tensor& gate_up) {
@@ -142,8 +143,9 @@ at::Tensor SwiGluRowsBackward(const at::Tensor& gate_up, const at::Tensor& out_g
   at::Tensor grad = at::empty_like(gate_up);
   if (!HasRowKernels(gate_up)) {
     const at::Tensor gate = gate_up.narrow(1, 0, width), up = gate_up.narrow(1, width, width);
-    grad.narrow(1, 0, width).copy_(at::silu_backward(out_grad.mul(up), gate));
-    grad.narrow(1, width, width).copy_(at::silu(gate).mul_(out_grad));
+    at::Tensor gate_grad = grad.narrow(1, 0, width), up_grad = grad.narrow(1, width, width);
+    at::silu_backward_out(gate_grad, out_grad.mul(up), gate);
+    at::mul_out(up_grad, at::silu(gate), out_grad);
     return grad;
   }
   SwiGluBackwardArgs args;
