@@ -71,6 +71,14 @@ TEST_P(HazardTest, FirstTileAtMinus200ThenPlus10) {
   Expect(FromScores(scores, 300));
 }
 
+// A tile whose weights are all 0 still counts in softpick's denominator and has gradients.
+TEST_P(HazardTest, NegativeTileBesidePositiveScores) {
+  std::vector<float> scores(300, -0.7f);
+  for (size_t j = 128; j < scores.size(); ++j)
+    scores[j] = 0.02f * static_cast<float>(j % 40) + 0.1f;
+  Expect(FromScores(scores, 300));
+}
+
 TEST_P(HazardTest, HiddenScore300AboveTheRest) {
   std::vector<float> scores(40, 0.3f);
   scores[39] = 300.0f;  // in the future of every query but the last
