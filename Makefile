@@ -7,7 +7,7 @@ CPU_TESTS := --output-on-failure --no-tests=error
 .PHONY: quickstart test asan build bench bundle format tidy
 
 quickstart: build  ## train the softmax and softpick pair of experiments/quickstart, then show the report
-	$(BUILD)/bin/train experiments/quickstart/quickstart.toml --out runs/quickstart-$(STAMP)
+	$(BUILD)/bin/train experiments/quickstart/quickstart.toml --jobs 2 --out runs/quickstart-$(STAMP)
 	$(BUILD)/bin/report runs/quickstart-$(STAMP)
 
 test: build  ## all tests (those that need a GPU skip without one)

@@ -70,6 +70,10 @@ int Cli::Run(int argc, char** argv, const std::function<absl::Status()>& body) {
   } catch (const CLI::ParseError& error) {
     return impl_->app.exit(error) == 0 ? kExitDone : kExitUsage;
   }
+  return Guard(body);
+}
+
+int Cli::Guard(const std::function<absl::Status()>& body) {
   absl::Status status;
   try {
     status = body();

@@ -44,6 +44,9 @@ class Cli {
   // error.
   int Run(int argc, char** argv, const std::function<absl::Status()>& body);
 
+  // What Run does with `body`, for a process of its own.
+  static int Guard(const std::function<absl::Status()>& body);
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

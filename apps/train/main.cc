@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "apps/cli.h"
+#include "apps/jobs.h"
 #include "libs/core/log.h"
 #include "libs/core/status.h"
 #include "libs/recipe/recipe.h"
@@ -17,6 +18,7 @@ namespace {
 struct Flags {
   std::string recipe, out, device;
   std::vector<std::string> sets;
+  int64_t jobs = 1;
   bool resume = false, print_recipe = false;
 };
 
@@ -49,13 +51,14 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command_lin
 
   const std::string out = flags.out.empty() ? DefaultOut(flags.recipe) : flags.out;
   CatchStopSignals();
-  for (size_t i = 0; i < cells.size(); ++i) {
+  const auto train = [&](size_t i) -> absl::Status {
     const std::string folder = cells[i].name.empty() ? out : absl::StrCat(out, "/", cells[i].name);
     if (cells.size() > 1) LogInfo(absl::StrCat("run ", i + 1, " of ", cells.size(), ": ", folder));
     ATTNLAB_RETURN_IF_ERROR(Train(configs[i], {folder, flags.resume, command_line}));
     absl::PrintF("%s\n", folder);
-  }
-  return absl::OkStatus();
+    return absl::OkStatus();
+  };
+  return RunJobs(cells.size(), flags.jobs, train, StopRequested);
 }
 
 }  // namespace
@@ -64,7 +67,7 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command_lin
 int main(int argc, char** argv) {
   attnlab::Flags flags;
   attnlab::Cli cli("train", "Trains the runs of a recipe and records them in HDF5.",
-                   {"train experiments/quickstart/quickstart.toml",
+                   {"train experiments/quickstart/quickstart.toml --jobs 2",
                     "train experiments/quickstart/quickstart.toml --set sweep.seed=[1,2,3] "
                     "--out runs/three-seeds",
                     "train experiments/quickstart/quickstart.toml --out runs/long --set "
@@ -76,6 +79,7 @@ int main(int argc, char** argv) {
                "section.key=value, value as TOML; replaces what the recipe says");
   cli.Option("out", flags.out, "folder of the run, or of the runs of a sweep (runs/RECIPE)");
   cli.Option("device", flags.device, "auto, cpu, cuda or cuda:N, whatever the recipe says");
+  cli.Option("jobs", flags.jobs, "runs of a sweep that train at the same time");
   cli.Flag("resume", flags.resume, "go on with unfinished runs, leave finished ones");
   cli.Flag("print-recipe", flags.print_recipe, "print the resolved recipe of each run and exit");
   const std::vector<std::string> command_line(argv, argv + argc);

@@ -13,6 +13,7 @@ namespace attnlab {
 namespace {
 constexpr auto kTerminalInterval = std::chrono::milliseconds(100);
 constexpr auto kLogInterval = std::chrono::seconds(10);
+bool progress_lines = false;
 }  // namespace
 
 Progress::Progress(std::string name, int64_t total, std::string unit, int64_t done)
@@ -22,8 +23,10 @@ Progress::Progress(std::string name, int64_t total, std::string unit, int64_t do
       first_(done),
       start_(Clock::now()),
       shown_(start_),
-      terminal_(isatty(STDERR_FILENO) != 0),
+      terminal_(!progress_lines && isatty(STDERR_FILENO) != 0),
       last_done_(done) {}
+
+void SetProgressLines(bool lines) { progress_lines = lines; }
 
 Progress::~Progress() { Finish(); }
 

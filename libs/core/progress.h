@@ -39,6 +39,9 @@ class Progress {
   std::string last_detail_;
 };
 
+// Log lines even on a terminal, from now on: for processes that share one.
+void SetProgressLines(bool lines);
+
 // "1h 02m", "3m 05s", "12s".
 std::string FormatDuration(double seconds);
 // 1234567 -> "1.23M"; 1536 -> "1.54k".
