@@ -44,6 +44,9 @@ struct AnalysisReport {
   Moments pooled_residual;                     // hidden
   std::vector<StrongestSinkReport> strongest;  // lengths x thresholds
   std::vector<std::pair<std::string, AttentionMap>> maps;
+
+  // "T64"; the whole sequence (0) by the tokens of the longest one.
+  std::string LengthName(int64_t tokens) const;
 };
 
 // One number a run: name (libs/io/result_names.h) and value, in the order of docs/metrics.md.
