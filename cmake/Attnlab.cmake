@@ -26,7 +26,7 @@ endif()
 
 add_library(attnlab_options INTERFACE)
 target_include_directories(attnlab_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
-target_compile_options(attnlab_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-unused-parameter -Wno-restrict>
+target_compile_options(attnlab_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-unused-parameter -Wno-restrict -Wno-missing-field-initializers>
   $<$<AND:$<BOOL:${ATTNLAB_WARNINGS_AS_ERRORS}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>)
 
 # Stops the configure when DEPS of `target` name an attnlab library that is not in a lower layer.
