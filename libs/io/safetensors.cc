@@ -24,16 +24,16 @@ struct DTypeInfo {
   int rank;  // place in the file: a higher rank comes first, so that every tensor is aligned
 };
 
-// In the order of DType. The ranks are those of the format's own implementation, whose files ours
-// equal byte for byte.
+// In the order of TensorDType. The ranks are those of the format's own implementation, whose files
+// ours equal byte for byte.
 constexpr DTypeInfo kDTypes[] = {{"F64", 8, 8}, {"F32", 4, 7}, {"F16", 2, 4}, {"BF16", 2, 5},
                                  {"I64", 8, 9}, {"I32", 4, 6}, {"I16", 2, 3}, {"I8", 1, 2},
                                  {"U8", 1, 1},  {"BOOL", 1, 0}};
 
-const DTypeInfo& Info(DType dtype) { return kDTypes[static_cast<int>(dtype)]; }
+const DTypeInfo& Info(TensorDType dtype) { return kDTypes[static_cast<int>(dtype)]; }
 
 // Bytes of a tensor, or an error when a size is negative or the product overflows.
-absl::StatusOr<uint64_t> ByteCount(DType dtype, const std::vector<int64_t>& shape) {
+absl::StatusOr<uint64_t> ByteCount(TensorDType dtype, const std::vector<int64_t>& shape) {
   uint64_t bytes = DTypeSize(dtype);
   if (shape.size() > kMaxRank)
     return absl::InvalidArgumentError(
@@ -121,12 +121,12 @@ absl::Status CheckTensors(const std::vector<TensorView>& tensors) {
 
 }  // namespace
 
-absl::string_view DTypeName(DType dtype) { return Info(dtype).name; }
-int64_t DTypeSize(DType dtype) { return Info(dtype).size; }
+absl::string_view DTypeName(TensorDType dtype) { return Info(dtype).name; }
+int64_t DTypeSize(TensorDType dtype) { return Info(dtype).size; }
 
-absl::StatusOr<DType> ParseDType(absl::string_view name) {
+absl::StatusOr<TensorDType> ParseDType(absl::string_view name) {
   for (size_t i = 0; i < std::size(kDTypes); ++i) {
-    if (kDTypes[i].name == name) return static_cast<DType>(i);
+    if (kDTypes[i].name == name) return static_cast<TensorDType>(i);
   }
   return absl::InvalidArgumentError(
       absl::StrCat("dtype \"", name, "\" is not one of ",

@@ -25,17 +25,17 @@
 
 namespace attnlab {
 
-enum class DType { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool };
+enum class TensorDType { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool };
 
-absl::string_view DTypeName(DType dtype);  // "F32", "BF16", ... as in the file
-absl::StatusOr<DType> ParseDType(absl::string_view name);
-int64_t DTypeSize(DType dtype);  // bytes an element
+absl::string_view DTypeName(TensorDType dtype);  // "F32", "BF16", ... as in the file
+absl::StatusOr<TensorDType> ParseDType(absl::string_view name);
+int64_t DTypeSize(TensorDType dtype);  // bytes an element
 
 // A tensor that lies elsewhere: in a mapped file (valid as long as its SafetensorsFile) or in
 // memory of the caller (valid until the write returns).
 struct TensorView {
   std::string name;
-  DType dtype = DType::kF32;
+  TensorDType dtype = TensorDType::kF32;
   std::vector<int64_t> shape;       // empty: a scalar
   absl::Span<const uint8_t> bytes;  // contiguous; aligned to the element size in a read file
 };

@@ -133,7 +133,8 @@ absl::Status CheckWeight(const ParameterSpec& spec, const Weight& weight) {
         "%s: tensor %s has shape [%s], but config.json makes it [%s]", weight.file, spec.name,
         absl::StrJoin(view.shape, ", "), absl::StrJoin(spec.shape, ", ")));
   }
-  if (view.dtype != DType::kF32 && view.dtype != DType::kBF16 && view.dtype != DType::kF16) {
+  if (view.dtype != TensorDType::kF32 && view.dtype != TensorDType::kBF16 &&
+      view.dtype != TensorDType::kF16) {
     return absl::InvalidArgumentError(absl::StrCat(weight.file, ": tensor ", spec.name, " is ",
                                                    DTypeName(view.dtype),
                                                    ", a weight must be F32, BF16 or F16"));

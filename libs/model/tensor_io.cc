@@ -14,14 +14,15 @@ namespace attnlab {
 namespace {
 
 struct DTypePair {
-  DType file;
+  TensorDType file;
   at::ScalarType torch;
 };
-constexpr DTypePair kDTypePairs[] = {{DType::kF64, at::kDouble}, {DType::kF32, at::kFloat},
-                                     {DType::kF16, at::kHalf},   {DType::kBF16, at::kBFloat16},
-                                     {DType::kI64, at::kLong},   {DType::kI32, at::kInt},
-                                     {DType::kI16, at::kShort},  {DType::kI8, at::kChar},
-                                     {DType::kU8, at::kByte},    {DType::kBool, at::kBool}};
+constexpr DTypePair kDTypePairs[] = {
+    {TensorDType::kF64, at::kDouble}, {TensorDType::kF32, at::kFloat},
+    {TensorDType::kF16, at::kHalf},   {TensorDType::kBF16, at::kBFloat16},
+    {TensorDType::kI64, at::kLong},   {TensorDType::kI32, at::kInt},
+    {TensorDType::kI16, at::kShort},  {TensorDType::kI8, at::kChar},
+    {TensorDType::kU8, at::kByte},    {TensorDType::kBool, at::kBool}};
 
 }  // namespace
 

@@ -61,7 +61,7 @@ TEST(Safetensors, ReadsWhatThePythonPackageWrote) {
   EXPECT_EQ((*file)->tensors().size(), 11u);
   EXPECT_EQ((*file)->metadata().at("format"), "pt");
   const auto embed = (*file)->Find("model.embed_tokens.weight").value();
-  EXPECT_EQ(embed.dtype, DType::kF32);
+  EXPECT_EQ(embed.dtype, TensorDType::kF32);
   EXPECT_EQ(embed.shape, (std::vector<int64_t>{3, 4}));
   EXPECT_EQ(Values<float>(embed)[11], 11.0f / 8);
   EXPECT_EQ(Values<double>((*file)->Find("model.norm.weight").value()),
@@ -85,8 +85,10 @@ TEST(Safetensors, CopyEqualsThePythonFileByteForByte) {
 TEST(Safetensors, EveryDtypeSurvives) {
   const std::vector<uint8_t> bytes = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
   std::vector<TensorView> tensors;
-  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64,
-                            DType::kI32, DType::kI16, DType::kI8, DType::kU8, DType::kBool}) {
+  for (const TensorDType dtype :
+       {TensorDType::kF64, TensorDType::kF32, TensorDType::kF16, TensorDType::kBF16,
+        TensorDType::kI64, TensorDType::kI32, TensorDType::kI16, TensorDType::kI8, TensorDType::kU8,
+        TensorDType::kBool}) {
     EXPECT_EQ(ParseDType(DTypeName(dtype)).value(), dtype);
     tensors.push_back(
         {absl::StrCat("t.", DTypeName(dtype)), dtype, {16 / DTypeSize(dtype)}, Bytes(bytes)});
@@ -112,7 +114,7 @@ TEST(Safetensors, MissingTensorNamesItsNeighbours) {
 TEST(Safetensors, WriterRefusesWhatDoesNotFit) {
   const std::vector<float> values = {1, 2, 3};
   const std::string path = TempPath("refused");
-  const TensorView good{"a", DType::kF32, {3}, Bytes(values)};
+  const TensorView good{"a", TensorDType::kF32, {3}, Bytes(values)};
   TensorView wrong = good;
   wrong.shape = {4};
   EXPECT_EQ(WriteSafetensors(path, {wrong}).code(), absl::StatusCode::kInvalidArgument);
