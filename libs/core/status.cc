@@ -20,6 +20,8 @@ int ExitCode(const absl::Status& status) {
     case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kUnimplemented:
       return kExitBadInput;
+    case absl::StatusCode::kAborted:
+      return kExitBarMissed;
     default:
       return kExitFailed;
   }
@@ -48,8 +50,9 @@ absl::Status ErrnoStatus(int error, absl::string_view operation, absl::string_vi
       return absl::InvalidArgumentError(message);
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
       return absl::ResourceExhaustedError(
-          absl::StrCat(message, "; free some space and go on with --resume"));
+          absl::StrCat(message, "; free some space and run it again"));
     default:
       return absl::InternalError(message);
   }

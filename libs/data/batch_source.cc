@@ -60,6 +60,12 @@ class TextSource : public BatchSource {
   std::string tokenizer_fingerprint() const override {
     return train_->info().tokenizer_fingerprint;
   }
+  std::vector<InputFile> inputs() const override {
+    std::vector<InputFile> files = train_->files();
+    const std::vector<InputFile> held_out = held_out_->files();
+    files.insert(files.end(), held_out.begin(), held_out.end());
+    return files;
+  }
 
  private:
   const std::unique_ptr<TokenShards> train_, held_out_;

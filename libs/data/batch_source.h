@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/data/bigram_backcopy.h"
+#include "libs/io/results.h"
 
 namespace attnlab {
 
@@ -58,6 +59,9 @@ class BatchSource {
   // The tokenizer's folder and fingerprint; empty for a synthetic task.
   virtual std::string tokenizer_path() const { return ""; }
   virtual std::string tokenizer_fingerprint() const { return ""; }
+
+  // The files that batches come from, as their indexes list them; none for a synthetic task.
+  virtual std::vector<InputFile> inputs() const { return {}; }
 };
 
 struct DataOptions {

@@ -237,12 +237,13 @@ absl::Status TokenShards::OpenShard(const JsonRef& entry, bool verify) {
   ATTNLAB_ASSIGN_OR_RETURN(const std::string name, FileName(entry["file"]));
   ATTNLAB_ASSIGN_OR_RETURN(shard.tokens, Count(entry["tokens"]));
   ATTNLAB_ASSIGN_OR_RETURN(const absl::string_view sha256, entry["sha256"].String());
+  shard.sha256 = std::string(sha256);
   const std::string path = Join(directory_, name);
   ATTNLAB_ASSIGN_OR_RETURN(shard.file, OpenItems(path, kTokenMagic, token_bytes_, shard.tokens));
   if (verify) {
     Sha256 sha;
     sha.Update(shard.file->bytes());
-    if (sha.Hex() != sha256) {
+    if (sha.Hex() != shard.sha256) {
       return absl::DataLossError(absl::StrCat(path, ": corrupt, its SHA-256 is not the one in ",
                                               kIndexFile,
                                               "; prepare the data again or copy it again"));
@@ -251,6 +252,15 @@ absl::Status TokenShards::OpenShard(const JsonRef& entry, bool verify) {
   tokens_ += shard.tokens;
   shards_.push_back(std::move(shard));
   return absl::OkStatus();
+}
+
+std::vector<InputFile> TokenShards::files() const {
+  std::vector<InputFile> files;
+  for (const Shard& shard : shards_) {
+    files.push_back(
+        {shard.file->path(), shard.sha256, static_cast<int64_t>(shard.file->bytes().size())});
+  }
+  return files;
 }
 
 absl::Status TokenShards::Read(int64_t first, int64_t count, int32_t* out) const {

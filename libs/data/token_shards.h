@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "libs/core/files.h"
+#include "libs/io/results.h"
 
 namespace attnlab {
 
@@ -79,6 +80,9 @@ class TokenShards {
   int64_t tokens() const { return tokens_; }
   int64_t text_bytes() const { return text_bytes_; }
 
+  // Path, SHA-256 (as index.json has it) and size of each shard.
+  std::vector<InputFile> files() const;
+
   // Tokens [first, first + count) into out [count]; DataLoss when an id is not in the vocabulary.
   absl::Status Read(int64_t first, int64_t count, int32_t* out) const;
 
@@ -88,6 +92,7 @@ class TokenShards {
  private:
   struct Shard {
     int64_t first = 0, tokens = 0;
+    std::string sha256;
     std::unique_ptr<MappedFile> file;
   };
   TokenShards() = default;

@@ -1,5 +1,7 @@
 #include "libs/train/checkpoint.h"
 
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <vector>
@@ -53,6 +55,7 @@ absl::Status SaveCheckpoint(const std::string& run, const TrainState& state,
   const std::string folder = absl::StrFormat("%s/step-%08d", CheckpointsOf(run), state.step);
   const std::string temporary = folder + ".tmp";
   std::error_code error;
+  if (fs::exists(folder + "/state.json", error)) return absl::OkStatus();
   fs::remove_all(temporary, error);
   fs::create_directories(temporary, error);
   if (error) return ErrnoStatus(error.value(), "create", temporary);
@@ -62,7 +65,7 @@ absl::Status SaveCheckpoint(const std::string& run, const TrainState& state,
     status = WriteFileAtomically(temporary + "/state.json", StateJson(state).Dump(2) + "\n");
   }
   if (status.ok()) {
-    fs::remove_all(folder, error);  // of an earlier life of this run
+    fs::remove_all(folder, error);  // what is there lacks state.json
     status = RenameDurably(temporary, folder);
   }
   if (!status.ok()) {
@@ -81,6 +84,11 @@ std::optional<std::string> NewestCheckpoint(const std::string& run) {
   return all.back();
 }
 
+void RemoveCheckpoints(const std::string& run) {
+  std::error_code error;
+  fs::remove_all(CheckpointsOf(run), error);
+}
+
 absl::StatusOr<TrainState> LoadTrainState(const std::string& checkpoint) {
   ATTNLAB_ASSIGN_OR_RETURN(const Json json, Json::ParseFile(checkpoint + "/state.json"));
   const JsonRef root(json, checkpoint + "/state.json");
@@ -93,7 +101,18 @@ absl::StatusOr<TrainState> LoadTrainState(const std::string& checkpoint) {
   return state;
 }
 
-absl::Status LoadOptimizer(const std::string& checkpoint, AdamW& optimizer) {
+absl::Status LoadCheckpoint(const std::string& checkpoint, Transformer& model, AdamW& optimizer) {
+  ATTNLAB_ASSIGN_OR_RETURN(const Transformer loaded, LoadModel(checkpoint));
+  const NamedTensors from = loaded.NamedParameters(), into = model.NamedParameters();
+  const c10::NoGradGuard no_grad;
+  for (size_t i = 0; i < into.size(); ++i) {
+    if (i >= from.size() || from[i].first != into[i].first ||
+        from[i].second.sizes() != into[i].second.sizes()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          checkpoint, "/config.json is not of the model in the recipe: ", into[i].first));
+    }
+    into[i].second.copy_(from[i].second);
+  }
   const std::string path = checkpoint + "/optim.safetensors";
   ATTNLAB_ASSIGN_OR_RETURN(const NamedTensors state, LoadTensors(path));
   return Annotate(optimizer.LoadState(state), path);

@@ -26,16 +26,20 @@ struct TrainState {
 };
 
 // Writes the checkpoint of `state.step` below the run folder `run`, then deletes all but the newest
-// `keep`.
+// `keep`. A whole checkpoint of that step, which the run resumed from or has just written, stays.
 absl::Status SaveCheckpoint(const std::string& run, const TrainState& state,
                             const Transformer& model, const AdamW& optimizer, int64_t keep);
 
 // The folder of the newest whole checkpoint of `run`, nothing when there is none.
 std::optional<std::string> NewestCheckpoint(const std::string& run);
 
+// Deletes all checkpoints of a run that needs them no longer.
+void RemoveCheckpoints(const std::string& run);
+
 absl::StatusOr<TrainState> LoadTrainState(const std::string& checkpoint);
 
-// Copies the moments of `checkpoint` into `optimizer`.
-absl::Status LoadOptimizer(const std::string& checkpoint, AdamW& optimizer);
+// Copies the weights and moments of `checkpoint` into `model` and `optimizer`. An error names the
+// file and what is wrong in it.
+absl::Status LoadCheckpoint(const std::string& checkpoint, Transformer& model, AdamW& optimizer);
 
 }  // namespace attnlab

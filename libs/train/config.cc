@@ -21,6 +21,7 @@ absl::Status Validate(const RunConfig& config) {
     return absl::InvalidArgumentError(
         absl::StrCat("precision is \"", config.precision, "\"; it must be float32 or bfloat16"));
   }
+  ATTNLAB_RETURN_IF_ERROR(AtLeast("train.steps", config.train.steps, 1));
   ATTNLAB_RETURN_IF_ERROR(Validate(config.model));
   ATTNLAB_RETURN_IF_ERROR(Validate(config.optimizer));
   ATTNLAB_RETURN_IF_ERROR(Validate(config.schedule, config.train.steps));
@@ -28,7 +29,6 @@ absl::Status Validate(const RunConfig& config) {
   ATTNLAB_RETURN_IF_ERROR(AtLeast("data.sequence_length", config.data.sequence_length, 1));
   ATTNLAB_RETURN_IF_ERROR(AtLeast("data.batch", config.data.batch, 1));
   const LoopConfig& train = config.train;
-  ATTNLAB_RETURN_IF_ERROR(AtLeast("train.steps", train.steps, 1));
   ATTNLAB_RETURN_IF_ERROR(AtLeast("train.micro_batch", train.micro_batch, 0));
   ATTNLAB_RETURN_IF_ERROR(AtLeast("train.log_every", train.log_every, 1));
   ATTNLAB_RETURN_IF_ERROR(AtLeast("train.validate_every", train.validate_every, 0));

@@ -23,24 +23,27 @@ absl::StatusOr<std::unique_ptr<RunFolder>> RunFolder::Open(const std::string& pa
                                                            const std::string& recipe, bool resume) {
   auto folder = std::unique_ptr<RunFolder>(new RunFolder(path));
   std::error_code error;
+  const std::string recipe_path = path + "/recipe.toml";
   const bool was_there = fs::exists(path, error) && !fs::is_empty(path, error);
-  const bool has_recipe = fs::exists(path + "/recipe.toml", error);
-  if (was_there && !has_recipe && !(fs::exists(path + "/lock", error))) {
+  if (was_there && !fs::exists(recipe_path, error) && !fs::exists(path + "/lock", error)) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, " holds files that are no run; choose another --out"));
   }
   fs::create_directories(path, error);
   if (error) return ErrnoStatus(error.value(), "create", path);
   ATTNLAB_RETURN_IF_ERROR(folder->Lock());
-  if (!has_recipe) {
-    ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(path + "/recipe.toml", recipe));
+  if (!fs::exists(folder->results_path(), error)) {
+    if (fs::exists(path + "/checkpoints", error)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(path, " has checkpoints but no results.h5; put it back, or remove ", path));
+    }
+    // Nothing was trained: a recipe from an attempt that failed before does not bind.
+    ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(recipe_path, recipe));
     return folder;
   }
-  if (fs::exists(folder->results_path(), error)) {
-    ATTNLAB_ASSIGN_OR_RETURN(const RunResults results, ReadResults(folder->results_path()));
-    folder->stage_ = results.status == "finished" ? RunStage::kFinished : RunStage::kUnfinished;
-  }
-  if (folder->stage_ != RunStage::kNew && !resume) {
+  ATTNLAB_ASSIGN_OR_RETURN(const RunResults results, ReadResults(folder->results_path()));
+  folder->stage_ = results.status == "finished" ? RunStage::kFinished : RunStage::kUnfinished;
+  if (!resume) {
     if (folder->stage_ == RunStage::kFinished) {
       return absl::AlreadyExistsError(
           absl::StrCat(path, " holds a finished run; choose another --out"));

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -46,7 +45,8 @@ class Trainer {
 
  private:
   absl::Status Restore(const std::string& checkpoint);
-  absl::Status OpenResults(bool reopen);
+  absl::Status OpenResults(int64_t keep_steps_up_to);  // rows of later steps are dropped
+  absl::Status CreateResults();
   absl::Status Step();
   absl::Status Validate();
   absl::Status Analyse(bool final);
@@ -89,46 +89,40 @@ absl::Status Trainer::Prepare() {
   state_.seed = config_.seed;
   state_.data_fingerprint = source_->tokenizer_fingerprint();
 
-  const std::optional<std::string> checkpoint = NewestCheckpoint(folder_.path());
-  if (checkpoint.has_value()) return Restore(*checkpoint);
   optimizer_.emplace(config_.optimizer, model_->NamedParameters());
-  return OpenResults(/*reopen=*/false);
+  const std::optional<std::string> checkpoint = NewestCheckpoint(folder_.path());
+  if (checkpoint.has_value()) {
+    ATTNLAB_RETURN_IF_ERROR(Restore(*checkpoint));
+    LogInfo(absl::StrCat("resuming ", folder_.path(), " at step ", state_.step));
+  }
+  return OpenResults(/*keep_steps_up_to=*/checkpoint.has_value() ? state_.step : -1);
 }
 
 absl::Status Trainer::Restore(const std::string& checkpoint) {
-  ATTNLAB_ASSIGN_OR_RETURN(const TrainState state, LoadTrainState(checkpoint));
-  if (state.data_fingerprint != state_.data_fingerprint) {
+  const auto mend = [&](const absl::Status& status) {
+    if (status.ok()) return status;
+    return absl::Status(status.code(), absl::StrCat(status.message(), "; remove ", checkpoint,
+                                                    " to go on from what stands before it"));
+  };
+  const absl::StatusOr<TrainState> state = LoadTrainState(checkpoint);
+  ATTNLAB_RETURN_IF_ERROR(mend(state.status()));
+  if (state->data_fingerprint != state_.data_fingerprint) {
     return absl::FailedPreconditionError(
         absl::StrCat(checkpoint, " was trained with another tokenizer than ", config_.data.source,
                      " has; put the data back"));
   }
-  ATTNLAB_ASSIGN_OR_RETURN(Transformer model, LoadModel(checkpoint, device_));
-  model_.emplace(std::move(model));
-  optimizer_.emplace(config_.optimizer, model_->NamedParameters());
-  ATTNLAB_RETURN_IF_ERROR(LoadOptimizer(checkpoint, *optimizer_));
-  state_ = state;
-  LogInfo(absl::StrCat("resuming ", folder_.path(), " at step ", state_.step));
-  return OpenResults(/*reopen=*/true);
+  ATTNLAB_RETURN_IF_ERROR(mend(LoadCheckpoint(checkpoint, *model_, *optimizer_)));
+  state_ = *state;
+  return absl::OkStatus();
 }
 
-absl::Status Trainer::OpenResults(bool reopen) {
-  if (reopen) {
-    ATTNLAB_ASSIGN_OR_RETURN(results_, ResultsWriter::Reopen(folder_.results_path(), state_.step));
-    return absl::OkStatus();
-  }
-  // A run that was killed before its first checkpoint starts over.
+absl::Status Trainer::OpenResults(int64_t keep_steps_up_to) {
   if (folder_.stage() == RunStage::kUnfinished) {
-    std::error_code error;
-    std::filesystem::remove(folder_.results_path(), error);
+    ATTNLAB_ASSIGN_OR_RETURN(results_,
+                             ResultsWriter::Reopen(folder_.results_path(), keep_steps_up_to));
+  } else {
+    ATTNLAB_RETURN_IF_ERROR(CreateResults());
   }
-  Provenance provenance = MachineProvenance(device_, options_.command_line);
-  provenance.seed = config_.seed;
-  provenance.parameters = ParameterCount(config_.model);
-  provenance.recipe = DumpToml(config_);
-  ATTNLAB_ASSIGN_OR_RETURN(
-      results_, ResultsWriter::Create(
-                    folder_.results_path(),
-                    RunInfo{"train", config_.name, config_.model.attention.weighting}, provenance));
   results_->Declare(names::kTrainLoss, {.unit = "nats", .reduction = "mean", .better = "lower"});
   results_->Declare(names::kValidationLoss,
                     {.unit = "nats", .reduction = "mean", .better = "lower"});
@@ -144,6 +138,19 @@ absl::Status Trainer::OpenResults(bool reopen) {
                                                          .target_name = "entropy"});
   }
   return results_->Flush();
+}
+
+absl::Status Trainer::CreateResults() {
+  Provenance provenance = MachineProvenance(device_, options_.command_line);
+  provenance.seed = config_.seed;
+  provenance.parameters = ParameterCount(config_.model);
+  provenance.recipe = DumpToml(config_);
+  provenance.inputs = source_->inputs();
+  ATTNLAB_ASSIGN_OR_RETURN(
+      results_, ResultsWriter::Create(
+                    folder_.results_path(),
+                    RunInfo{"train", config_.name, config_.model.attention.weighting}, provenance));
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::Run() {
@@ -251,8 +258,7 @@ absl::Status Trainer::Complete() {
   ATTNLAB_RETURN_IF_ERROR(Analyse(/*final=*/true));
   ATTNLAB_RETURN_IF_ERROR(SaveRunModel(*model_, *source_, folder_.model_path()));
   ATTNLAB_RETURN_IF_ERROR(results_->Finish("finished"));
-  std::error_code error;
-  std::filesystem::remove_all(folder_.path() + "/checkpoints", error);
+  RemoveCheckpoints(folder_.path());
   LogInfo(absl::StrFormat(
       "%s: %d steps, held-out loss %.4f nats%s", folder_.path(), state_.step, held_out.loss,
       state_.skipped > 0 ? absl::StrCat(", ", state_.skipped, " steps skipped (not finite)") : ""));
@@ -266,6 +272,7 @@ absl::Status Train(const RunConfig& config, const TrainOptions& options) {
   ATTNLAB_ASSIGN_OR_RETURN(const std::unique_ptr<RunFolder> folder,
                            RunFolder::Open(options.out, DumpToml(config), options.resume));
   if (folder->stage() == RunStage::kFinished) {
+    RemoveCheckpoints(options.out);
     LogInfo(absl::StrCat(options.out, " is finished; nothing to do"));
     return absl::OkStatus();
   }
