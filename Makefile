@@ -8,7 +8,7 @@ CPU_TESTS := --output-on-failure --no-tests=error
 
 quickstart: build  ## train the softmax and softpick pair of experiments/quickstart, then show the report
 	$(BUILD)/bin/train experiments/quickstart/quickstart.toml --jobs 2 --out runs/quickstart-$(STAMP)
-	$(BUILD)/bin/report runs/quickstart-$(STAMP)
+	$(BUILD)/bin/report runs/quickstart-$(STAMP) --bars experiments/quickstart/bars.toml
 
 test: build  ## all tests (those that need a GPU skip without one)
 	ctest --test-dir $(BUILD) $(CPU_TESTS)
@@ -23,7 +23,7 @@ build:
 	ninja -C $(BUILD)
 
 bench: build  ## the attention kernels: checked, then timed beside LibTorch's
-	$(BUILD)/bin/bench attention
+	$(BUILD)/bin/bench
 
 bundle: build  ## build/bundle: the programs and the libraries that a machine with only LibTorch lacks
 	third_party/bundle $(BUILD) build/bundle
