@@ -149,8 +149,8 @@ void Forward(const ForwardArgs& args, const VariantOps& ops) {
       shape.heads / shape.kv_heads * ((shape.queries + query_tile - 1) / query_tile);
   const int64_t key_heads = shape.batch * shape.kv_heads;
   if (key_heads == 0 || units == 0) return;
-  // Four items a lane even out their lengths; fewer items pack the keys fewer times.
-  const int64_t step = Least(units, (4 * LaneCount() + key_heads - 1) / key_heads);
+  // Eight items a lane even out their lengths; fewer items pack the keys fewer times.
+  const int64_t step = Least(units, (8 * LaneCount() + key_heads - 1) / key_heads);
   ForEachItem(static_cast<int>(key_heads * step), [&](int item) {
     const int64_t key_head = item / step;
     RunKeyHead(args, ops, key_head / shape.kv_heads, key_head % shape.kv_heads, query_tile,

@@ -97,18 +97,43 @@ inline void WriteRow(const Result& result, DType dtype, int64_t batch, int64_t h
 // Floats that PackTransposed writes.
 ATTNLAB_HD int64_t PackedSize(int64_t rows, int64_t dim) { return RoundUp(rows, kPanel) * dim; }
 
+// Transposes a square of vectors: swaps its off-diagonal halves, then does so in each quarter.
+template <int kHalf = kWidth / 2>
+ATTNLAB_HD void TransposeSquare(Vec* square) {
+  Vec::Ints upper, lower;  // lane l of a pair of vectors is l, or kWidth + l in the second
+  for (int lane = 0; lane < kWidth; ++lane) {
+    upper[lane] = (lane & kHalf) == 0 ? lane : kWidth + lane - kHalf;
+    lower[lane] = (lane & kHalf) == 0 ? lane + kHalf : kWidth + lane;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; ++i) {
+    if ((i & kHalf) != 0) continue;
+    const Vec a = square[i], b = square[i + kHalf];
+    square[i] = Vec(__builtin_shuffle(a.f, b.f, upper));
+    square[i + kHalf] = Vec(__builtin_shuffle(a.f, b.f, lower));
+  }
+  if constexpr (kHalf > 1) TransposeSquare<kHalf / 2>(square);
+}
+
 // rows [count, dim] -> their transpose as the Right operand of Multiply: panels of kPanel rows
 // each, zeros after the last row.
 inline Right PackTransposed(const FloatRows& rows, int64_t count, int64_t dim, float* to) {
-  for (int64_t begin = 0; begin < count; begin += kPanel) {
-    float* panel = to + begin * dim;
-    const int64_t filled = Least(kPanel, count - begin);
-    for (int64_t i = 0; i < filled; ++i) {
-      const float* from = rows.Row(begin + i);
-      for (int64_t j = 0; j < dim; ++j) panel[j * kPanel + i] = from[j];
+  for (int64_t begin = 0; begin < RoundUp(count, kPanel); begin += kWidth) {
+    float* panel = to + begin / kPanel * kPanel * dim + begin % kPanel;
+    const int64_t filled = Most(0, Least(kWidth, count - begin));
+    int64_t j = 0;
+    for (; filled == kWidth && j + kWidth <= dim; j += kWidth) {
+      Vec square[kWidth];
+#pragma GCC unroll 16
+      for (int i = 0; i < kWidth; ++i) square[i] = Load(rows.Row(begin + i) + j);
+      TransposeSquare(square);
+#pragma GCC unroll 16
+      for (int i = 0; i < kWidth; ++i) Store(panel + (j + i) * kPanel, square[i]);
     }
-    for (int64_t j = 0; filled < kPanel && j < dim; ++j) {
-      for (int64_t i = filled; i < kPanel; ++i) panel[j * kPanel + i] = 0.0f;
+    for (; j < dim; ++j) {
+      for (int64_t i = 0; i < kWidth; ++i) {
+        panel[j * kPanel + i] = i < filled ? rows.Row(begin + i)[j] : 0.0f;
+      }
     }
   }
   return {to, kPanel, kPanel * dim};
