@@ -51,6 +51,7 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command) {
     return absl::InvalidArgumentError(
         "nothing to do: give a MODEL and --tasks or --analysis (--list shows the tasks)");
   }
+  ATTNLAB_RETURN_IF_ERROR(ValidateTasks(flags.tasks));
   const std::string results = absl::StrCat(flags.out, "/results.h5");
   if (!flags.out.empty() && std::filesystem::exists(results)) {
     return absl::AlreadyExistsError(

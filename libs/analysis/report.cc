@@ -1,5 +1,6 @@
 #include "libs/analysis/report.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "absl/strings/str_cat.h"
@@ -16,65 +17,107 @@ std::vector<const HiddenSummary*> ReturnedStates(const AnalysisReport& report) {
   return states;
 }
 
+// Collects metrics of the heads, fractions over all tokens where nothing else is said.
+class HeadMetricList {
+ public:
+  explicit HeadMetricList(const AnalysisReport& report) : report_(report) {}
+
+  HeadMetric& Add(const std::string& name, const std::string& label, const std::string& definition,
+                  const std::function<double(const LayerReport&, size_t)>& value) {
+    HeadMetric metric;
+    metric.layers = report_.layers;
+    metric.heads = report_.heads;
+    metric.label = label;
+    metric.unit = "fraction";
+    metric.definition = definition;
+    metric.tokens = report_.length;
+    metric.sequences = report_.sequences;
+    for (const LayerReport& layer : report_.layer) {
+      for (int64_t head = 0; head < report_.heads; ++head) {
+        metric.values.push_back(value(layer, head));
+      }
+    }
+    return list_.emplace_back(name, std::move(metric)).second;
+  }
+  void Add(const char* name, const char* label, const char* definition,
+           double HeadSummary::*member) {
+    Add(name, label, definition,
+        [member](const LayerReport& layer, size_t head) { return layer.heads[head].*member; });
+  }
+  std::vector<std::pair<std::string, HeadMetric>> Take() { return std::move(list_); }
+
+ private:
+  const AnalysisReport& report_;
+  std::vector<std::pair<std::string, HeadMetric>> list_;
+};
+
+void AddSinkRates(const AnalysisReport& report, HeadMetricList& list) {
+  for (size_t i = 0; i < report.strongest.size(); ++i) {
+    const StrongestSinkReport& sink = report.strongest[i];
+    if (!report.HasLength(i)) continue;
+    const std::string length = report.LengthName(sink.length);
+    HeadMetric& metric = list.Add(
+        absl::StrCat(names::kHeadSinkRate, "_", sink.threshold, "_", length),
+        absl::StrCat("sink rate (eps ", sink.threshold, ", ", length, ")"),
+        absl::StrCat("share of sequences whose mean weight on key 0 over the queries exceeds ",
+                     sink.threshold),
+        [i](const LayerReport& layer, size_t head) { return layer.heads[head].sinks[i].rate; });
+    metric.sequences = sink.sequences;
+    if (sink.length > 0) metric.tokens = sink.length;
+  }
+}
+
+void AddShares(HeadMetricList& list) {
+  list.Add(names::kHeadFirstKeyMass, "attention on the first key",
+           "mean weight on key 0 over queries and sequences", &HeadSummary::first_key_mass);
+  list.Add("first_key_argmax", "queries that look at the first key most",
+           "share of queries whose largest weight is on key 0", &HeadSummary::first_key_argmax);
+  list.Add("missing_mass", "mass off the keys", "mean of 1 - sum of the weights of a query",
+           &HeadSummary::missing_mass);
+  list.Add("empty_rows", "rows without any weight", "share of queries whose weights are all 0",
+           &HeadSummary::empty_rows);
+  list.Add(names::kHeadZeroShare, "exact zeros",
+           "share of exactly zero weights among visible keys, diagonal included",
+           &HeadSummary::zero_share);
+  list.Add("near_zero_share", "weights of at most 1e-5",
+           "share of weights |a| <= 1e-5 among visible keys, diagonal included",
+           &HeadSummary::near_zero_share);
+}
+
 }  // namespace
 
 std::string AnalysisReport::LengthName(int64_t tokens) const {
   return absl::StrCat("T", tokens == 0 ? length : tokens);
 }
 
+bool AnalysisReport::HasLength(size_t index) const {
+  const StrongestSinkReport& own = strongest[index];
+  if (own.length > 0) return own.sequences > 0;
+  return std::none_of(strongest.begin(), strongest.end(), [&](const StrongestSinkReport& other) {
+    return other.length == length && other.sequences == own.sequences;
+  });
+}
+
 std::vector<std::pair<std::string, HeadMetric>> AnalysisHeadMetrics(const AnalysisReport& report) {
-  std::vector<std::pair<std::string, HeadMetric>> list;
-  const auto add = [&](const std::string& name, const std::string& label, int64_t tokens,
-                       const std::function<double(const LayerReport&, size_t)>& value) {
-    HeadMetric metric;
-    metric.layers = report.layers;
-    metric.heads = report.heads;
-    metric.label = label;
-    metric.unit = "fraction";
-    metric.definition = absl::StrCat(label, " of each head; docs/metrics.md");
-    metric.tokens = tokens;
-    metric.sequences = report.sequences;
-    for (const LayerReport& layer : report.layer) {
-      for (int64_t head = 0; head < report.heads; ++head) {
-        metric.values.push_back(value(layer, head));
-      }
-    }
-    list.emplace_back(name, std::move(metric));
-  };
-  const auto field = [&](const char* name, const char* label, double HeadSummary::*member) {
-    add(name, label, report.length,
-        [member](const LayerReport& layer, size_t head) { return layer.heads[head].*member; });
-  };
-  for (size_t i = 0; i < report.strongest.size(); ++i) {
-    const StrongestSinkReport& sink = report.strongest[i];
-    if (sink.sequences == 0) continue;
-    const std::string length = report.LengthName(sink.length);
-    add(absl::StrCat(names::kHeadSinkRate, "_", sink.threshold, "_", length),
-        absl::StrCat("sink rate (eps ", sink.threshold, ", ", length, ")"),
-        sink.length == 0 ? report.length : sink.length,
-        [i](const LayerReport& layer, size_t head) { return layer.heads[head].sinks[i].rate; });
-  }
-  field(names::kHeadFirstKeyMass, "attention on the first key", &HeadSummary::first_key_mass);
-  field("first_key_argmax", "queries that look at the first key most",
-        &HeadSummary::first_key_argmax);
-  field("missing_mass", "mass off the keys", &HeadSummary::missing_mass);
-  field("empty_rows", "rows without any weight", &HeadSummary::empty_rows);
-  field(names::kHeadZeroShare, "exact zeros", &HeadSummary::zero_share);
-  field("near_zero_share", "weights of at most 1e-5", &HeadSummary::near_zero_share);
+  HeadMetricList list(report);
+  AddSinkRates(report, list);
+  AddShares(list);
   for (size_t i = 0; i < report.off_thresholds.size(); ++i) {
-    add(absl::StrCat(names::kHeadOffShare, "_", report.off_thresholds[i]),
-        absl::StrCat("tokens with max_d |o_d| < ", report.off_thresholds[i]), report.length,
-        [i](const LayerReport& layer, size_t head) { return layer.off_share[head][i]; });
+    list.Add(absl::StrCat(names::kHeadOffShare, "_", report.off_thresholds[i]),
+             absl::StrCat("tokens with max_d |o_d| < ", report.off_thresholds[i]),
+             "share of tokens at which the output of the head, before the projection, is almost 0",
+             [i](const LayerReport& layer, size_t head) { return layer.off_share[head][i]; });
   }
   if (report.has_selected) {
-    field(names::kHeadBosAttention, "attention on BOS at non-trigger queries",
-          &HeadSummary::selected_first_mass);
+    list.Add(names::kHeadBosAttention, "attention on BOS at non-trigger queries",
+             "mean weight on key 0 over the queries that have nothing to copy",
+             &HeadSummary::selected_first_mass);
   }
-  add(report.has_selected ? names::kHeadBosValueNorm : "value_norm_ratio",
-      "first value norm / mean", report.length,
-      [](const LayerReport& layer, size_t head) { return layer.value_norm_ratio[head]; });
-  list.back().second.unit = "ratio";
-  return list;
+  list.Add(report.has_selected ? names::kHeadBosValueNorm : "value_norm_ratio",
+           "first value norm / mean", "|v_0| over the mean |v_t|, t > 0, mean over sequences",
+           [](const LayerReport& layer, size_t head) { return layer.value_norm_ratio[head]; })
+      .unit = "ratio";
+  return list.Take();
 }
 
 std::vector<std::pair<std::string, LayerProfile>> AnalysisProfiles(const AnalysisReport& report) {

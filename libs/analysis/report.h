@@ -47,6 +47,9 @@ struct AnalysisReport {
 
   // "T64"; the whole sequence (0) by the tokens of the longest one.
   std::string LengthName(int64_t tokens) const;
+  // strongest[index] has something to say: sequences of that length came, and whole sequences are
+  // not of a length that is listed by itself.
+  bool HasLength(size_t index) const;
 };
 
 // One number a run: name (libs/io/result_names.h) and value, in the order of docs/metrics.md.

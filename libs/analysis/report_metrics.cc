@@ -48,7 +48,7 @@ double MeanOverHeads(const AnalysisReport& report, Value value) {
 void AddSinks(const AnalysisReport& report, MetricList& list) {
   for (size_t i = 0; i < report.strongest.size(); ++i) {
     const StrongestSinkReport& strongest = report.strongest[i];
-    if (strongest.sequences == 0) continue;
+    if (!report.HasLength(i)) continue;
     const std::string length = report.LengthName(strongest.length);
     const std::string suffix = absl::StrCat("_", strongest.threshold, "_", length);
     const std::string shown = absl::StrCat(" (eps ", strongest.threshold, ", ", length, ")");

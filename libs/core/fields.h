@@ -11,7 +11,8 @@
 //   };
 //
 // Field types: bool, int64_t, double, std::string, std::vector<int64_t|double|std::string>,
-// std::map<std::string, double>, and structs with ForEach of their own (a section).
+// std::map<std::string, double>, structs with ForEach of their own (a section), and
+// std::map<std::string, S> of such a struct S (sections of any name).
 #pragma once
 
 #include <string>

@@ -4,7 +4,8 @@
 // The code of a status decides the exit code of a program (ExitCode): what a user can mend in a
 // recipe or an input file is InvalidArgument, NotFound, AlreadyExists, OutOfRange,
 // FailedPrecondition or DataLoss; what the machine refused (a full disk, no memory, a lost device)
-// is Internal, ResourceExhausted or Unavailable.
+// is Internal, ResourceExhausted or Unavailable. Aborted says one thing: all was computed, and a
+// value missed its bar.
 #pragma once
 
 #include <string>

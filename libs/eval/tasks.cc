@@ -141,18 +141,25 @@ std::vector<EvalTask> EvalTasks() {
   return tasks;
 }
 
-absl::StatusOr<TaskOutcome> RunTask(const std::string& name, const EvalContext& context) {
+absl::Status ValidateTasks(const std::vector<std::string>& names) {
   std::vector<std::string> known;
-  for (const EvalTask& task : EvalTasks()) {
-    if (task.name == name) {
-      absl::StatusOr<TaskOutcome> outcome = task.run(context);
-      if (!outcome.ok()) return Annotate(outcome.status(), absl::StrCat("task ", name));
-      return outcome;
-    }
-    known.push_back(task.name);
+  for (const EvalTask& task : EvalTasks()) known.push_back(task.name);
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("no task \"", name, "\"; there are ", absl::StrJoin(known, ", ")));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("no task \"", name, "\"; there are ", absl::StrJoin(known, ", ")));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TaskOutcome> RunTask(const std::string& name, const EvalContext& context) {
+  ATTNLAB_RETURN_IF_ERROR(ValidateTasks({name}));
+  const std::vector<EvalTask> tasks = EvalTasks();
+  const auto task = std::find_if(tasks.begin(), tasks.end(),
+                                 [&](const EvalTask& other) { return other.name == name; });
+  absl::StatusOr<TaskOutcome> outcome = task->run(context);
+  if (!outcome.ok()) return Annotate(outcome.status(), absl::StrCat("task ", name));
+  return outcome;
 }
 
 }  // namespace attnlab

@@ -46,7 +46,10 @@ struct EvalTask {
 // Every task, in the order of tasks.def.
 std::vector<EvalTask> EvalTasks();
 
-// InvalidArgument with the known names when `name` is none of them.
+// InvalidArgument with the known names when one of `names` is none of them.
+absl::Status ValidateTasks(const std::vector<std::string>& names);
+
+// As above, or what the task says.
 absl::StatusOr<TaskOutcome> RunTask(const std::string& name, const EvalContext& context);
 
 }  // namespace attnlab

@@ -318,6 +318,15 @@ absl::StatusOr<RecipeTable> RecipeTable::Section(const char* key) const {
   return RecipeTable(node->as_table(), path);
 }
 
+std::vector<std::string> RecipeTable::Keys() const {
+  std::vector<std::string> keys;
+  if (table_ == nullptr) return keys;
+  for (const auto& [key, node] : *static_cast<const toml::table*>(table_)) {
+    keys.emplace_back(key.str());
+  }
+  return keys;
+}
+
 absl::Status RecipeTable::RejectUnknown(const std::vector<std::string>& known) const {
   if (table_ == nullptr) return absl::OkStatus();
   for (const auto& [key, node] : *static_cast<const toml::table*>(table_)) {

@@ -23,6 +23,11 @@ namespace attnlab {
 
 namespace internal {
 
+template <class T>
+inline constexpr bool kIsSectionMap = false;
+template <HasFields T>
+inline constexpr bool kIsSectionMap<std::map<std::string, T>> = true;
+
 // One table of a recipe while a struct is read from it; hides toml++.
 class RecipeTable {
  public:
@@ -39,6 +44,7 @@ class RecipeTable {
   absl::Status Get(const char* key, std::map<std::string, double>& value) const;
 
   absl::StatusOr<RecipeTable> Section(const char* key) const;
+  std::vector<std::string> Keys() const;
 
   // An error for the first key that is not in `known`, with the nearest known key.
   absl::Status RejectUnknown(const std::vector<std::string>& known) const;
@@ -55,6 +61,11 @@ class TomlWriter {
   static std::string Dump(T& config, const std::string& path = "");
 
  private:
+  template <HasFields T>
+  static std::string Section(T& config, const std::string& path) {
+    const std::string body = Dump(config, path);
+    return body.empty() ? "" : "\n[" + path + "]\n" + body;
+  }
   static std::string Literal(bool value);
   static std::string Literal(int64_t value);
   static std::string Literal(double value);
@@ -69,6 +80,29 @@ class TomlWriter {
 };
 
 template <HasFields T>
+absl::Status ReadTable(const RecipeTable& table, T& config);
+
+template <HasFields T>
+absl::Status ReadSection(const RecipeTable& parent, const char* key, T& config) {
+  const absl::StatusOr<RecipeTable> section = parent.Section(key);
+  return section.ok() ? ReadTable(*section, config) : section.status();
+}
+
+// Sections of any name, all of one kind.
+template <HasFields T>
+absl::Status ReadSection(const RecipeTable& parent, const char* key,
+                         std::map<std::string, T>& sections) {
+  const absl::StatusOr<RecipeTable> table = parent.Section(key);
+  absl::Status status = table.status();
+  if (!status.ok()) return status;
+  for (const std::string& name : table->Keys()) {
+    status = ReadSection(*table, name.c_str(), sections[name]);
+    if (!status.ok()) return status;
+  }
+  return status;
+}
+
+template <HasFields T>
 absl::Status ReadTable(const RecipeTable& table, T& config) {
   absl::Status status;
   std::vector<std::string> known;
@@ -76,9 +110,8 @@ absl::Status ReadTable(const RecipeTable& table, T& config) {
     known.push_back(key);
     if (!status.ok()) return;
     using Field = std::remove_reference_t<decltype(field)>;
-    if constexpr (HasFields<Field>) {
-      const absl::StatusOr<RecipeTable> section = table.Section(key);
-      status = section.ok() ? ReadTable(*section, field) : section.status();
+    if constexpr (HasFields<Field> || kIsSectionMap<Field>) {
+      status = ReadSection(table, key, field);
     } else {
       status = table.Get(key, field);
     }
@@ -92,10 +125,11 @@ std::string TomlWriter::Dump(T& config, const std::string& path) {
   std::string scalars, sections;
   config.ForEach([&](const char* key, auto& field, const char* /*help*/) {
     using Field = std::remove_reference_t<decltype(field)>;
+    const std::string inner = path.empty() ? key : path + "." + key;
     if constexpr (HasFields<Field>) {
-      const std::string inner = path.empty() ? key : path + "." + key;
-      const std::string body = Dump(field, inner);
-      if (!body.empty()) sections += (body.front() == '[' ? "" : "\n[" + inner + "]\n") + body;
+      sections += Section(field, inner);
+    } else if constexpr (kIsSectionMap<Field>) {
+      for (auto& [name, section] : field) sections += Section(section, inner + "." + Literal(name));
     } else {
       scalars += std::string(key) + " = " + Literal(field) + "\n";
     }

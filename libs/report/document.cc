@@ -1,7 +1,9 @@
 #include "libs/report/document.h"
 
+#include <algorithm>
 #include <cctype>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -211,7 +213,34 @@ std::string MarkdownTable(const Table& table) {
   return out + "\n";
 }
 
+// Characters of valid UTF-8.
+size_t Length(const std::string& text) {
+  return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; });
+}
+
 }  // namespace
+
+std::string RenderText(const Table& table) {
+  std::vector<std::vector<std::string>> lines = {table.header};
+  for (const std::vector<Cell>& row : table.rows) {
+    std::vector<std::string>& line = lines.emplace_back();
+    for (const Cell& cell : row)
+      line.push_back(
+          CleanText(cell.note.empty() ? cell.text : absl::StrCat(cell.text, " (", cell.note, ")")));
+  }
+  std::vector<size_t> widths(table.header.size());
+  for (const std::vector<std::string>& line : lines) {
+    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], Length(line[i]));
+  }
+  std::string out;
+  for (const std::vector<std::string>& line : lines) {
+    std::string text;
+    for (size_t i = 0; i < line.size(); ++i)
+      absl::StrAppend(&text, line[i], std::string(widths[i] - Length(line[i]) + 2, ' '));
+    absl::StrAppend(&out, absl::StripTrailingAsciiWhitespace(text), "\n");
+  }
+  return out;
+}
 
 std::string RenderMarkdown(const Document& document) {
   std::string out =

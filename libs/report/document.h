@@ -54,6 +54,8 @@ struct Document {
   std::vector<Section> sections;  // those without blocks are left out
 };
 
+// The table in columns for a terminal, without title and caption.
+std::string RenderText(const Table& table);
 std::string RenderMarkdown(const Document& document);
 absl::StatusOr<std::string> RenderHtml(const Document& document);
 

@@ -98,7 +98,8 @@ Curve Average(const std::vector<const Series*>& runs, int64_t bins) {
   return curve;
 }
 
-// Leaves the steep start of a loss and single spikes outside of the plot.
+// Leaves the steep start of a loss and single spikes outside of the plot; a curve that is 0 all
+// along lies on the axis.
 void Focus(LinePlot& plot) {
   std::vector<double> values;
   for (const Curve& curve : plot.curves) {
@@ -107,6 +108,8 @@ void Focus(LinePlot& plot) {
     }
   }
   for (const Level& level : plot.levels) values.push_back(level.value);
+  if (std::all_of(values.begin(), values.end(), [](double value) { return value == 0; }))
+    plot.y_high = 1;
   if (values.size() < 20) return;
   std::sort(values.begin(), values.end());
   const double low = values.front(), most = values[values.size() * 96 / 100];

@@ -252,7 +252,10 @@ struct ScriptWriter {
                         ") rotate by 90 right font ',9'\n");
   }
 
+  // At most five characters, so that it fits its cell.
   static std::string Percent(double value) {
+    if (value > 0 && value < 0.001) return "<0.1%";
+    if (std::abs(value) < 0.001) return "0%";
     return value < 0.0995 ? absl::StrFormat("%.2g%%", 100 * value)
                           : absl::StrFormat("%.0f%%", 100 * value);
   }

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -34,6 +37,19 @@ void Extend(std::vector<Plot>& plots, std::vector<Plot> more) {
                std::make_move_iterator(more.end()));
 }
 
+// Whether any run has a value other than 0 under this name.
+template <class Entry>
+auto AnyValue(const RunSet& set, std::map<std::string, Entry> RunResults::*part) {
+  return [&set, part](const std::string& name) {
+    return std::any_of(set.runs.begin(), set.runs.end(), [&](const ReportRun& run) {
+      const auto it = (run.results.*part).find(name);
+      return it != (run.results.*part).end() &&
+             std::any_of(it->second.values.begin(), it->second.values.end(),
+                         [](double value) { return value != 0; });
+    });
+  };
+}
+
 // Which names were shown already, so that each stands in the report once.
 class Names {
  public:
@@ -41,16 +57,21 @@ class Names {
 
   bool Take(const std::string& name) { return left_.erase(name) > 0; }
 
-  // Takes the name PREFIX_T<number> with the largest number, "" when there is none.
-  std::string TakeLongest(const std::string& prefix) {
+  // Takes the name PREFIX_T<number> with the largest number, of those that `shows` if there are
+  // any; "" when there is none.
+  std::string TakeLongest(const std::string& prefix,
+                          const std::function<bool(const std::string&)>& shows) {
     std::string found;
-    int64_t longest = -1, length = 0;
+    std::pair<bool, int64_t> best(false, -1);
     for (const std::string& name : left_) {
-      if (absl::StartsWith(name, prefix + "_T") &&
-          absl::SimpleAtoi(name.substr(prefix.size() + 2), &length) && length > longest) {
-        longest = length;
-        found = name;
-      }
+      int64_t length = 0;
+      if (!absl::StartsWith(name, prefix + "_T") ||
+          !absl::SimpleAtoi(name.substr(prefix.size() + 2), &length))
+        continue;
+      const std::pair<bool, int64_t> rank(shows(name), length);
+      if (rank <= best) continue;
+      best = rank;
+      found = name;
     }
     left_.erase(found);
     return found;
@@ -68,9 +89,9 @@ Section SummarySection(const RunSet& set) {
   return section;
 }
 
-Section ClaimsSection(const RunSet& set) {
+Section ClaimsSection(const RunSet& set, const std::vector<Verdict>& verdicts) {
   Section section{"Claims", "", {}, {}};
-  AddTable(ClaimsTable(set), section.blocks);
+  AddTable(ClaimsTable(set, verdicts), section.blocks);
   return section;
 }
 
@@ -112,12 +133,13 @@ Section OptimizationSection(const RunSet& set, Names& series) {
   return section;
 }
 
-// Metrics measured during training, each PREFIX or the longest PREFIX_T<number>.
+// Metrics measured during training, each PREFIX or the longest PREFIX_T<number> that shows
+// anything.
 Figure DuringTraining(const RunSet& set, const std::vector<std::string>& prefixes, Names& series) {
   Figure figure;
   for (const std::string& prefix : prefixes) {
     std::string name = absl::StrCat(kDuring, prefix);
-    if (!series.Take(name)) name = series.TakeLongest(name);
+    if (!series.Take(name)) name = series.TakeLongest(name, AnyValue(set, &RunResults::series));
     if (name.empty()) continue;
     Extend(figure.plots, SeriesPlots(set, name, ShortTitle(name.substr(sizeof kDuring - 1))));
   }
@@ -134,7 +156,7 @@ Section SinkSection(const RunSet& set, Names& series, Names& heads) {
   for (const std::string& prefix :
        {std::string(names::kHeadSinkRate), absl::StrCat(names::kHeadSinkRate, "_0.3")}) {
     std::string name = prefix;
-    if (!heads.Take(name)) name = heads.TakeLongest(prefix);
+    if (!heads.Take(name)) name = heads.TakeLongest(prefix, AnyValue(set, &RunResults::attention));
     if (!name.empty()) AddFigure(HeadFigure(set, name), section.blocks);
   }
   for (const std::string name : {names::kHeadBosValueNorm, "value_norm_ratio"}) {
@@ -223,7 +245,7 @@ Section ProvenanceSection(const RunSet& set) {
 
 }  // namespace
 
-Document MakeDocument(const RunSet& set) {
+Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts) {
   Document document;
   std::set<std::string> run_names;
   std::string newest;
@@ -238,7 +260,7 @@ Document MakeDocument(const RunSet& set) {
   Names series(SeriesNames(set)), heads(HeadMetricNames(set));
   std::vector<Section>& sections = document.sections;
   sections.push_back(SummarySection(set));
-  sections.push_back(ClaimsSection(set));
+  sections.push_back(ClaimsSection(set, verdicts));
   sections.push_back(LossSection(set, series));
   sections.push_back(SinkSection(set, series, heads));
   sections.push_back(MapSection(set));
@@ -256,19 +278,23 @@ Document MakeDocument(const RunSet& set) {
   return document;
 }
 
-absl::StatusOr<ReportPaths> WriteReport(const std::vector<std::string>& runs,
-                                        const std::string& out) {
+absl::StatusOr<WrittenReport> WriteReport(const std::vector<std::string>& runs,
+                                          const std::string& bars, const std::string& out) {
   if (runs.empty()) return absl::InvalidArgumentError("name at least one run");
+  Bars all;
+  if (!bars.empty()) {
+    ATTNLAB_ASSIGN_OR_RETURN(all, LoadBars(bars));
+  }
   ATTNLAB_ASSIGN_OR_RETURN(const RunSet set, LoadRuns(runs));
-  const Document document = MakeDocument(set);
+  WrittenReport report{out + "/report.md", out + "/report.html", JudgeBars(all, set)};
+  const Document document = MakeDocument(set, report.verdicts);
   ATTNLAB_ASSIGN_OR_RETURN(const std::string html, RenderHtml(document));
   std::error_code error;
   std::filesystem::create_directories(out, error);
   if (error) return ErrnoStatus(error.value(), "create folder", out);
-  const ReportPaths paths{out + "/report.md", out + "/report.html"};
-  ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(paths.markdown, RenderMarkdown(document)));
-  ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(paths.html, html));
-  return paths;
+  ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(report.markdown, RenderMarkdown(document)));
+  ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(report.html, html));
+  return report;
 }
 
 }  // namespace attnlab

@@ -1,6 +1,7 @@
 #include "libs/report/run_set.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 #include <utility>
 
@@ -46,6 +47,21 @@ void LabelRuns(const RunGroup& group, std::vector<ReportRun>& runs) {
   }
 }
 
+// `path`, or the runs in it where it is the folder of a sweep; in order of their names.
+std::vector<std::string> RunsIn(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::vector<std::string> runs;
+  if (!fs::exists(path + "/results.h5", error)) {
+    for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+      if (fs::exists(it->path() / "results.h5", error)) runs.push_back(it->path().string());
+    }
+  }
+  if (runs.empty()) return {path};
+  std::sort(runs.begin(), runs.end());
+  return runs;
+}
+
 }  // namespace
 
 std::string GroupColor(size_t index) {
@@ -56,7 +72,11 @@ std::string GroupColor(size_t index) {
 
 absl::StatusOr<RunSet> LoadRuns(const std::vector<std::string>& paths) {
   std::vector<std::pair<std::pair<std::string, std::string>, std::vector<ReportRun>>> groups;
+  std::vector<std::string> runs;
   for (const std::string& path : paths) {
+    for (std::string& run : RunsIn(path)) runs.push_back(std::move(run));
+  }
+  for (const std::string& path : runs) {
     ATTNLAB_ASSIGN_OR_RETURN(RunResults results, ReadResults(path));
     const std::pair key(results.info.name, results.info.variant);
     auto it = std::find_if(groups.begin(), groups.end(),

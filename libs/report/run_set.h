@@ -32,7 +32,8 @@ struct RunSet {
 // and have a contrast of at least 3.2 to white.
 std::string GroupColor(size_t index);
 
-// Reads results.h5 files, or folders that hold one.
+// Reads results.h5 files, or folders that hold one; of a folder that holds none (a sweep) the
+// results.h5 of each folder in it.
 absl::StatusOr<RunSet> LoadRuns(const std::vector<std::string>& paths);
 
 }  // namespace attnlab

@@ -85,6 +85,14 @@ std::vector<SummaryColumn> SummaryColumns(const RunSet& set) {
   return columns;
 }
 
+// "LOW … HIGH" of values that differ as they are shown, else "".
+std::string RangeText(const std::vector<double>& values, const std::string& unit) {
+  if (values.empty()) return "";
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  const std::string from = FormatNumber(*low, unit), to = FormatNumber(*high, unit);
+  return from == to ? "" : absl::StrCat(from, " … ", to);
+}
+
 // The mean of those runs of `group` that have the value, with their range as a note.
 Cell MeanAndRange(const SummaryColumn& column, const RunSet& set, const RunGroup& group) {
   std::vector<double> values;
@@ -94,10 +102,14 @@ Cell MeanAndRange(const SummaryColumn& column, const RunSet& set, const RunGroup
   if (values.empty()) return {};
   double sum = 0;
   for (const double value : values) sum += value;
-  const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  const std::string mean = FormatNumber(sum / static_cast<double>(values.size()), column.unit);
-  const std::string from = FormatNumber(*low, column.unit), to = FormatNumber(*high, column.unit);
-  return {mean, "", false, from == to ? "" : absl::StrCat(from, " … ", to)};
+  const double mean = sum / static_cast<double>(values.size());
+  return {FormatNumber(mean, column.unit), "", false, RangeText(values, column.unit)};
+}
+
+// How the runs of a bar spread about their mean, "" for a single one.
+std::string RangeOf(const Verdict& verdict) {
+  const std::string range = RangeText(verdict.measurements, "");
+  return range.empty() ? "" : absl::StrCat(range, " in ", verdict.measurements.size(), " runs");
 }
 
 std::string StatusNote(const RunResults& results) {
@@ -138,20 +150,38 @@ Table SummaryTable(const RunSet& set) {
   return table;
 }
 
-Table ClaimsTable(const RunSet& set) {
+Table ClaimsTable(const RunSet& set, const std::vector<Verdict>& verdicts) {
   Table table;
   table.header = {"claim", "source", "run", "paper", "measured", "must be", "verdict"};
   table.text_columns = 3;
+  const auto add = [&](const std::string& id, const Claim& claim, const Cell& run,
+                       const std::string& note) {
+    table.rows.push_back({{claim.statement.empty() ? id : claim.statement, "", false},
+                          {claim.source, "", false},
+                          run,
+                          {FormatNumber(claim.paper), "", false},
+                          {FormatNumber(claim.measured), "", false, note},
+                          {claim.tolerance, "", false},
+                          {claim.verdict, "", false}});
+  };
+  for (const Verdict& verdict : verdicts)
+    add(verdict.id, verdict.claim, {verdict.run, verdict.color}, RangeOf(verdict));
   for (const ReportRun& run : set.runs) {
-    for (const auto& [id, claim] : run.results.claims) {
-      table.rows.push_back({{claim.statement.empty() ? id : claim.statement, "", false},
-                            {claim.source, "", false},
-                            {run.label, run.color, false},
-                            {FormatNumber(claim.paper), "", false},
-                            {FormatNumber(claim.measured), "", false},
-                            {claim.tolerance, "", false},
-                            {claim.verdict, "", false}});
-    }
+    for (const auto& [id, claim] : run.results.claims) add(id, claim, {run.label, run.color}, "");
+  }
+  return table;
+}
+
+Table VerdictsTable(const std::vector<Verdict>& verdicts) {
+  Table table;
+  table.header = {"verdict", "bar", "run", "measured", "must be"};
+  table.text_columns = 3;
+  for (const Verdict& verdict : verdicts) {
+    table.rows.push_back({{verdict.claim.verdict, "", false},
+                          {verdict.id, "", false},
+                          {verdict.run, "", false},
+                          {FormatNumber(verdict.claim.measured), "", false, RangeOf(verdict)},
+                          {verdict.claim.tolerance, "", false}});
   }
   return table;
 }

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "libs/report/bars.h"
 #include "libs/report/document.h"
 #include "libs/report/run_set.h"
 
@@ -10,7 +11,10 @@ namespace attnlab {
 
 // One row a run, and before the runs of a group one row with their mean and range.
 Table SummaryTable(const RunSet& set);
-Table ClaimsTable(const RunSet& set);
+// The claims that the runs record and the verdicts on an experiment's bars.
+Table ClaimsTable(const RunSet& set, const std::vector<Verdict>& verdicts);
+// The verdicts in short, for a terminal.
+Table VerdictsTable(const std::vector<Verdict>& verdicts);
 Table EvalTable(const RunSet& set);
 // Every metric with its definition, one column a run.
 Table MetricsTable(const RunSet& set);

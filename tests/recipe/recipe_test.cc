@@ -142,6 +142,42 @@ TEST(Recipe, SweepGivesEveryCombination) {
               HasSubstr("must be an array"));
 }
 
+struct Zoo {
+  std::map<std::string, Attention> animals;
+  template <class V>
+  void ForEach(V&& visit) {
+    visit("animals", animals, "sections of any name");
+  }
+};
+
+TEST(Recipe, SectionsOfAnyName) {
+  const auto recipe = Recipe::Parse(
+      "[animals.bear]\nweighting = 'relu'\n[animals.\"sea.lion\"]\nconstants = {weight = 2}\n",
+      "zoo.toml");
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  Zoo zoo;
+  ASSERT_TRUE(recipe->Read(zoo).ok());
+  ASSERT_EQ(zoo.animals.size(), 2u);
+  EXPECT_EQ(zoo.animals.at("bear").weighting, "relu");
+  EXPECT_EQ(zoo.animals.at("sea.lion").weighting, "softmax");
+  EXPECT_EQ(zoo.animals.at("sea.lion").constants.at("weight"), 2);
+  Zoo again;
+  const std::string text = DumpToml(zoo);
+  ASSERT_TRUE(Recipe::Parse(text, "dump")->Read(again).ok()) << text;
+  EXPECT_EQ(again.animals.size(), 2u);
+  EXPECT_EQ(DumpToml(again), text);
+
+  const auto error_of = [](const std::string& text) {
+    Zoo zoo;
+    return std::string(Recipe::Parse(text, "zoo.toml")->Read(zoo).message());
+  };
+  EXPECT_EQ(error_of("[animals.bear]\nweight = 1\n"),
+            "zoo.toml:2: unknown key animals.bear.weight; did you mean weighting?");
+  EXPECT_EQ(error_of("animals.bear = 1\n"),
+            "zoo.toml:1: animals.bear must be a table, not an integer");
+  EXPECT_EQ(error_of("animals = 1\n"), "zoo.toml:1: animals must be a table, not an integer");
+}
+
 TEST(Recipe, DumpReadsBackToTheSame) {
   Config config;
   config.name = "quotes \" and \\ and \n line";

@@ -35,7 +35,7 @@ Pages Report(const std::vector<RunResults>& runs, const std::string& name) {
     paths.push_back(absl::StrCat(folder, "/run", paths.size(), ".h5"));
     WriteRun(run, paths.back());
   }
-  const auto report = WriteReport(paths, folder + "/out");
+  const auto report = WriteReport(paths, "", folder + "/out");
   EXPECT_TRUE(report.ok()) << report.status();
   if (!report.ok()) return {};
   return {ReadFile(report->markdown).value(), ReadFile(report->html).value()};
@@ -155,8 +155,8 @@ TEST(Report, HostileNames) {
 }
 
 TEST(Report, ErrorsSayWhatToDo) {
-  EXPECT_EQ(WriteReport({}, "x").status().code(), absl::StatusCode::kInvalidArgument);
-  const auto missing = WriteReport({"/nowhere/run"}, "x").status();
+  EXPECT_EQ(WriteReport({}, "", "x").status().code(), absl::StatusCode::kInvalidArgument);
+  const auto missing = WriteReport({"/nowhere/run"}, "", "x").status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(missing.message()), HasSubstr("/nowhere/run"));
   const std::string path = std::getenv("PATH");
