@@ -17,6 +17,7 @@
 #include "libs/eval/held_out.h"
 #include "libs/eval/python_text.h"
 #include "libs/eval/wikitext_text.h"
+#include "libs/model/runtime.h"
 
 namespace attnlab {
 namespace {
@@ -68,6 +69,7 @@ class EvalTest : public testing::Test {
         tokenizer_(LoadTokenizer("bytes").value()),
         folder_(std::filesystem::path(testing::TempDir()) /
                 testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    SetThreads(1);  // many small passes
     std::filesystem::create_directories(folder_);
     context_.model = &model_;
     context_.tokenizer = tokenizer_.get();
