@@ -8,7 +8,7 @@ CPU_TESTS := --output-on-failure --no-tests=error
 
 quickstart: build  ## train the softmax and softpick pair of experiments/quickstart, then show the report
 	$(BUILD)/bin/train experiments/quickstart/quickstart.toml --jobs 2 --out runs/quickstart-$(STAMP)
-	$(BUILD)/bin/report runs/quickstart-$(STAMP) --bars experiments/quickstart/bars.toml
+	$(BUILD)/bin/report runs/quickstart-$(STAMP) --bars experiments/quickstart/bars.toml --out runs/quickstart-$(STAMP)/report
 
 test: build  ## all tests (those that need a GPU skip without one)
 	ctest --test-dir $(BUILD) $(CPU_TESTS)
