@@ -43,8 +43,7 @@ class BadInputTest : public testing::Test {
     for (const std::string& part : parts) EXPECT_THAT(lines[0], HasSubstr(part));
   }
 
-  // Makes an unfinished run with a checkpoint: training stops at a loss that is not finite, and
-  // what stands before it stays.
+  // Makes an unfinished run, stopped soon after it began to save; returns its checkpoint.
   std::string MakeUnfinishedRun() const {
     WriteText(recipe_, TinyRecipe());
     Program program("train", Arguments({"--set", "train.steps=100000"}));

@@ -3,12 +3,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -31,20 +29,6 @@ namespace {
 }
 
 }  // namespace
-
-TestFolder::TestFolder() {
-  // In memory where that can be: training syncs what it writes, and a busy disk takes its time.
-  const bool memory = access("/dev/shm", W_OK) == 0;
-  const std::filesystem::path parent = memory ? "/dev/shm" : std::filesystem::temp_directory_path();
-  std::string pattern = (parent / "attnlab_apps_XXXXXX").string();
-  EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-  path_ = pattern;
-}
-
-TestFolder::~TestFolder() {
-  std::error_code error;
-  std::filesystem::remove_all(path_, error);
-}
 
 void WriteText(const std::string& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;

@@ -8,21 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/test_folder.h"
+
 namespace attnlab {
-
-// A folder that is deleted, with all in it, when the test ends.
-class TestFolder {
- public:
-  TestFolder();
-  ~TestFolder();
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 void WriteText(const std::string& path, const std::string& text);
 std::string ReadText(const std::string& path);  // a failure of the test when it cannot be read

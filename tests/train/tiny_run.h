@@ -1,36 +1,10 @@
-// A training run small enough for a test, and a folder for it.
+// A training run small enough for a test.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <filesystem>
-#include <string>
-
 #include "libs/train/config.h"
+#include "tests/test_folder.h"
 
 namespace attnlab {
-
-class TestFolder {
- public:
-  TestFolder() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "attnlab_train_XXXXXX").string();
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-    path_ = pattern;
-  }
-  ~TestFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 // 8 symbols, sequences of 16, two heads of 8 in `layers` layers.
 inline RunConfig TinyRun(int64_t layers = 1) {
