@@ -102,7 +102,7 @@ void AnalysisProbe::AddWeights(int64_t layer, int64_t row,
                                const std::vector<at::Tensor>& head_parameters) {
   const at::Tensor queries = q.to(at::kFloat), keys = k.to(at::kFloat);
   const int64_t length = q.size(2);
-  const int64_t block = std::clamp<int64_t>(kBlockEntries / (heads_ * length), 1, length);
+  const int64_t block = std::clamp<int64_t>(options_.block_entries / (heads_ * length), 1, length);
   std::vector<HeadAttention>& heads = layers_[layer].heads;
   for (HeadAttention& head : heads) head.BeginSequence(length);
   for (int64_t begin = 0; begin < length; begin += block) {

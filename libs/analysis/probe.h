@@ -27,6 +27,7 @@ struct AnalysisOptions {
   int64_t map_sequences = 1;                          // the first sequences whose maps are kept
   int64_t map_length = 64;                            // queries and keys of a map
   int64_t map_layers = 8, map_heads = 8;              // at most that many, evenly spaced
+  int64_t block_entries = int64_t{1} << 20;           // weights held at once: 4 MiB of float32
   std::function<std::string(int32_t)> token_text;     // names of tokens beside the maps, if set
 };
 

@@ -104,6 +104,7 @@ TEST_P(ProbeTest, AgreesWithWholeMaps) {
   options.thresholds = {0.05, 0.2};
   options.off_thresholds = {1e-6, 0.5};
   options.map_length = 10;
+  options.block_entries = 4 * 21 * 4;  // four rows at a time
   AnalysisProbe probe(model.config(), options);
   probe.BeginBatch(Whole(tokens));
   model.Hidden(tokens, {.probe = &probe});
