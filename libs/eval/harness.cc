@@ -80,7 +80,11 @@ std::vector<bool> AreGreedy(const Transformer& model, const Batch& batch,
 
 absl::Status CheckRequests(const std::vector<ScoreRequest>& requests, int64_t vocab_size) {
   for (const ScoreRequest& request : requests) {
-    ATTNLAB_CHECK(!request.context.empty() && !request.continuation.empty());
+    if (request.context.empty() || request.continuation.empty()) {
+      return absl::InvalidArgumentError(
+          "a document has a context or a continuation without a token of its own; mend or remove "
+          "documents with empty or blank texts");
+    }
     for (const std::vector<int32_t>* part : {&request.context, &request.continuation}) {
       for (int32_t token : *part) {
         if (token >= 0 && token < vocab_size) continue;

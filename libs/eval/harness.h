@@ -47,7 +47,7 @@ class HarnessEncoder {
   const int32_t prefix_;
 };
 
-// Score `continuation` after `context`; neither is empty.
+// Score `continuation` after `context`.
 struct ScoreRequest {
   std::vector<int32_t> context, continuation;
   bool want_greedy = false;
@@ -70,8 +70,8 @@ struct ScoreOptions {
   std::string name = "requests";  // in the progress line
 };
 
-// The scores of `requests`, in their order. InvalidArgument when a token is not in the model's
-// vocabulary; Internal when the model answers NaN.
+// The scores of `requests`, in their order. InvalidArgument when a context or a continuation is
+// empty or a token is not in the model's vocabulary; Internal when the model answers NaN.
 absl::StatusOr<std::vector<Score>> ScoreRequests(const Transformer& model,
                                                  const std::vector<ScoreRequest>& requests,
                                                  const ScoreOptions& options);

@@ -81,7 +81,7 @@ int64_t EvalContext::MaxLength() const {
 }
 
 ScoreOptions EvalContext::Scoring(const std::string& name) const {
-  return {MaxLength(), batch_tokens, forward, name};
+  return {MaxLength(), std::max<int64_t>(batch_tokens, 1), forward, name};
 }
 
 absl::StatusOr<std::string> ReadTaskFile(const EvalContext& context, const std::string& name,

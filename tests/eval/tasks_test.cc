@@ -130,6 +130,14 @@ TEST_F(EvalTest, TokensOutsideTheVocabularyAreRefused) {
   EXPECT_THAT(std::string(scores.status().message()), HasSubstr("258"));
 }
 
+TEST_F(EvalTest, RequestsWithoutTokensAreRefused) {
+  EXPECT_FALSE(ScoreRequests(model_, {{{}, {1}}}, context_.Scoring("test")).ok());
+  EXPECT_FALSE(ScoreRequests(model_, {{{1}, {}}}, context_.Scoring("test")).ok());
+  Put("lambada_openai.jsonl", "{\"text\": \"  x\"}");  // the context is blank
+  EXPECT_THAT(std::string(RunTask("lambada_openai", context_).status().message()),
+              HasSubstr("blank"));
+}
+
 TEST_F(EvalTest, WikitextScoresEachTokenOfThePagesOnce) {
   const std::string raw = ReadFile(ATTNLAB_SOURCE_DIR "/tests/golden/eval/lantern.raw").value();
   Put("wiki.test.raw", raw);
