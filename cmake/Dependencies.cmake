@@ -48,4 +48,13 @@ if(EXISTS ${LIBTORCH_ROOT}/lib/libtorch_cuda.so)
   target_link_libraries(libtorch INTERFACE -Wl,--push-state,--no-as-needed torch_cuda c10_cuda -Wl,--pop-state)
 endif()
 target_link_options(libtorch INTERFACE "LINKER:-rpath,${LIBTORCH_ROOT}/lib")
+# LibTorch's own OpenMP runtime; a second one would be a second pool of threads on the same cores.
+find_library(LIBTORCH_OPENMP NAMES libgomp.so.1 gomp HINTS ${LIBTORCH_ROOT}/lib REQUIRED)
+target_link_libraries(libtorch INTERFACE ${LIBTORCH_OPENMP})
 add_library(libtorch::libtorch ALIAS libtorch)
+
+# attnlab_parallel_for(FILE...): compiles files of this directory that call at::parallel_for with OpenMP. Without it
+# the header's template runs on one thread and says nothing.
+function(attnlab_parallel_for)
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -fopenmp)
+endfunction()

@@ -9,7 +9,6 @@
 #include <numbers>
 
 #include "absl/strings/str_cat.h"
-#include "libs/core/progress.h"
 #include "libs/core/status.h"
 #include "libs/eval/statistics.h"
 
@@ -33,12 +32,12 @@ at::Tensor Losses(const Transformer& model, const TokenBatch& batch, int64_t row
 }  // namespace
 
 absl::StatusOr<HeldOutScore> ScoreHeldOut(BatchSource& source, const Transformer& model,
-                                          int64_t limit, const ForwardOptions& forward) {
+                                          int64_t limit, const ForwardOptions& forward,
+                                          Progress* progress) {
   const c10::AutoGradMode no_gradient(false);
   HeldOutScore score;
   for (const Role& role : source.roles()) score.roles.push_back({role.name, 0, role.entropy, 0});
   std::vector<double> means;
-  Progress progress("held-out", limit, "sequences");
   for (int64_t index = 0; index < source.validation_batches(); ++index) {
     ATTNLAB_ASSIGN_OR_RETURN(const TokenBatch batch, source.Validation(index));
     const int64_t done = static_cast<int64_t>(means.size());
@@ -59,7 +58,7 @@ absl::StatusOr<HeldOutScore> ScoreHeldOut(BatchSource& source, const Transformer
       means.push_back(sum / static_cast<double>(length));
     }
     score.tokens += rows * length;
-    progress.Update(static_cast<int64_t>(means.size()));
+    if (progress != nullptr) progress->Update(static_cast<int64_t>(means.size()));
   }
   if (means.empty()) {
     return absl::FailedPreconditionError("there are no held-out sequences; give held-out data");
@@ -67,7 +66,7 @@ absl::StatusOr<HeldOutScore> ScoreHeldOut(BatchSource& source, const Transformer
   score.sequences = static_cast<int64_t>(means.size());
   score.loss = Mean(means);
   score.standard_error = StandardError(means);
-  if (std::isnan(score.loss)) return absl::InternalError("the model's loss is not a number (NaN)");
+  std::erase_if(score.roles, [](const RoleScore& role) { return role.tokens == 0; });
   for (RoleScore& role : score.roles) role.loss /= static_cast<double>(role.tokens);
   if (source.validation_bytes_per_token() > 0) {
     score.bits_per_byte = score.loss / std::numbers::ln2 / source.validation_bytes_per_token();

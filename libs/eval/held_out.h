@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "libs/core/progress.h"
 #include "libs/data/batch_source.h"
 #include "libs/model/transformer.h"
 
@@ -23,13 +24,14 @@ struct HeldOutScore {
   double loss = 0;            // nats per token
   double standard_error = 0;  // of the loss, from the spread of the sequences' means
   int64_t tokens = 0, sequences = 0;
-  double bits_per_byte = 0;  // 0 when the source is not text
-  std::vector<RoleScore> roles;
+  double bits_per_byte = 0;      // 0 when the source is not text
+  std::vector<RoleScore> roles;  // those that have positions
 };
 
-// Over the first `limit` held-out sequences of `source`; 0: all. FailedPrecondition when there are
-// none, Internal when the loss is NaN.
+// Over the first `limit` held-out sequences of `source`; 0: all. The loss of a broken model is NaN.
+// FailedPrecondition when there are no sequences.
 absl::StatusOr<HeldOutScore> ScoreHeldOut(BatchSource& source, const Transformer& model,
-                                          int64_t limit, const ForwardOptions& forward = {});
+                                          int64_t limit, const ForwardOptions& forward = {},
+                                          Progress* progress = nullptr);
 
 }  // namespace attnlab

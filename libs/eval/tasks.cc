@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/core/files.h"
+#include "libs/core/progress.h"
 #include "libs/core/status.h"
 #include "libs/eval/held_out.h"
 #include "libs/eval/task_list.h"
@@ -22,7 +23,12 @@ absl::StatusOr<HeldOutScore> HeldOut(const EvalContext& context) {
         "no held-out data: give --data a folder that `prepare` wrote, or evaluate the model of a "
         "run, whose recipe names its data");
   }
-  return ScoreHeldOut(*context.held_out, *context.model, context.limit, context.forward);
+  Progress progress("held-out", context.limit, "sequences");
+  ATTNLAB_ASSIGN_OR_RETURN(
+      HeldOutScore score,
+      ScoreHeldOut(*context.held_out, *context.model, context.limit, context.forward, &progress));
+  if (std::isnan(score.loss)) return absl::InternalError("the model's loss is not a number (NaN)");
+  return score;
 }
 
 EvalScore OwnScore(const std::string& task, const std::string& metric, double score, double error,

@@ -1,10 +1,8 @@
 #include "libs/train/measure.h"
 
 #include <ATen/ops/from_blob.h>
-#include <c10/core/GradMode.h>
 
 #include <cmath>
-#include <numbers>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -25,63 +23,27 @@ DeviceBatch ToDevice(const TokenBatch& batch, at::Device device) {
   return {tokens.narrow(1, 0, length), tokens.narrow(1, 1, length)};
 }
 
-absl::StatusOr<HeldOutLoss> MeasureHeldOut(BatchSource& source, const Transformer& model,
-                                           const ForwardOptions& options) {
-  const c10::NoGradGuard no_grad;
-  const std::vector<Role> roles = source.roles();
-  std::vector<double> role_sum(roles.size()), role_count(roles.size());
-  HeldOutLoss result;
-  double sum = 0;
-  for (int64_t index = 0; index < source.validation_batches(); ++index) {
-    ATTNLAB_ASSIGN_OR_RETURN(const TokenBatch batch, source.Validation(index));
-    const DeviceBatch tokens = ToDevice(batch, model.device());
-    const at::Tensor losses = model.TokenLoss(tokens.inputs, tokens.targets, options)
-                                  .to(at::kCPU, at::kDouble)
-                                  .contiguous();
-    const double* loss = losses.const_data_ptr<double>();
-    for (int64_t i = 0; i < losses.numel(); ++i) {
-      sum += loss[i];
-      if (batch.roles.empty()) continue;
-      role_sum[batch.roles[i]] += loss[i];
-      role_count[batch.roles[i]] += 1;
-    }
-    result.tokens += losses.numel();
-    result.sequences += batch.rows;
-  }
-  if (result.tokens == 0) {
-    return absl::FailedPreconditionError(
-        "there is no held-out data; set data.validation or data.validation_sequences");
-  }
-  result.loss = sum / static_cast<double>(result.tokens);
-  for (size_t i = 0; i < roles.size(); ++i) {
-    if (role_count[i] > 0) result.role_losses[roles[i].name] = role_sum[i] / role_count[i];
-  }
-  return result;
-}
-
-void RecordHeldOut(const HeldOutLoss& held_out, const BatchSource& source, ResultsWriter& results) {
-  const auto metric = [&](double value, const char* label, const char* unit,
-                          const char* definition) {
-    return Metric{.value = value,
-                  .label = label,
-                  .unit = unit,
-                  .better = "lower",
-                  .definition = definition,
-                  .sequences = held_out.sequences};
+void RecordHeldOut(const HeldOutScore& score, ResultsWriter& results) {
+  const auto write = [&](const std::string& name, double value, const std::string& label,
+                         const char* unit, const char* definition) {
+    results.Write(name, Metric{.value = value,
+                               .label = label,
+                               .unit = unit,
+                               .better = "lower",
+                               .definition = definition,
+                               .sequences = score.sequences});
   };
-  results.Write(names::kFinalLoss, metric(held_out.loss, "held-out loss", "nats",
-                                          "mean -log p of the held-out tokens"));
-  if (const double bytes = source.validation_bytes_per_token(); bytes > 0) {
-    results.Write(names::kPerplexity, metric(std::exp(held_out.loss), "held-out perplexity", "",
-                                             "exp of the held-out loss, a token of the tokenizer"));
-    results.Write(names::kBitsPerByte,
-                  metric(held_out.loss / std::numbers::ln2 / bytes, "bits per byte", "bits",
-                         "held-out loss in bits over the bytes of text a token stands for"));
+  write(names::kFinalLoss, score.loss, "held-out loss", "nats",
+        "mean -log p of the held-out tokens");
+  if (score.bits_per_byte > 0) {
+    write(names::kPerplexity, std::exp(score.loss), "held-out perplexity", "",
+          "exp of the held-out loss, a token of the tokenizer");
+    write(names::kBitsPerByte, score.bits_per_byte, "bits per byte", "bits",
+          "held-out loss in bits over the bytes of text a token stands for");
   }
-  for (const auto& [role, loss] : held_out.role_losses) {
-    results.Write(absl::StrCat(role, "_loss"),
-                  metric(loss, absl::StrCat("held-out loss, ", role).c_str(), "nats",
-                         "mean -log p over the positions of this kind"));
+  for (const RoleScore& role : score.roles) {
+    write(absl::StrCat(role.name, "_loss"), role.loss, absl::StrCat("held-out loss, ", role.name),
+          "nats", "mean -log p over the positions of this kind");
   }
 }
 

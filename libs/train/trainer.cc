@@ -13,6 +13,7 @@
 #include "libs/core/progress.h"
 #include "libs/core/status.h"
 #include "libs/data/batch_source.h"
+#include "libs/eval/held_out.h"
 #include "libs/io/result_names.h"
 #include "libs/io/results.h"
 #include "libs/model/model_io.h"
@@ -48,7 +49,7 @@ class Trainer {
   absl::Status OpenResults(int64_t keep_steps_up_to);  // rows of later steps are dropped
   absl::Status CreateResults();
   absl::Status Step();
-  absl::Status Validate();
+  absl::StatusOr<HeldOutScore> Validate();
   absl::Status Analyse(bool final);
   absl::Status Save();
   absl::Status Complete();
@@ -157,7 +158,7 @@ absl::Status Trainer::Run() {
   const int64_t steps = config_.train.steps;
   const double step_tokens = static_cast<double>(config_.data.batch * config_.data.sequence_length);
   if (state_.step == 0) {
-    ATTNLAB_RETURN_IF_ERROR(Validate());
+    ATTNLAB_RETURN_IF_ERROR(Validate().status());
     ATTNLAB_RETURN_IF_ERROR(Analyse(/*final=*/false));
   }
   Progress progress(folder_.path(), steps, "steps", state_.step);
@@ -174,7 +175,7 @@ absl::Status Trainer::Run() {
       progress.Update(state_.step,
                       absl::StrFormat("loss %.4f  %s tokens/s", loss_, FormatCount(rate)));
     }
-    if (Due(config_.train.validate_every)) ATTNLAB_RETURN_IF_ERROR(Validate());
+    if (Due(config_.train.validate_every)) ATTNLAB_RETURN_IF_ERROR(Validate().status());
     if (Due(config_.analysis.every)) ATTNLAB_RETURN_IF_ERROR(Analyse(/*final=*/false));
     if (Due(config_.train.checkpoint_every)) ATTNLAB_RETURN_IF_ERROR(Save());
     if (Due(config_.train.log_every)) {
@@ -229,13 +230,14 @@ absl::Status Trainer::Step() {
       "; lower schedule.peak or optimizer.clip and start a new run"));
 }
 
-absl::Status Trainer::Validate() {
-  ATTNLAB_ASSIGN_OR_RETURN(const HeldOutLoss held_out, MeasureHeldOut(*source_, *model_, forward_));
-  results_->Append(names::kValidationLoss, state_.step, held_out.loss);
-  for (const auto& [role, loss] : held_out.role_losses) {
-    results_->Append(absl::StrCat(role, "_loss"), state_.step, loss);
+absl::StatusOr<HeldOutScore> Trainer::Validate() {
+  ATTNLAB_ASSIGN_OR_RETURN(HeldOutScore score,
+                           ScoreHeldOut(*source_, *model_, /*limit=*/0, forward_));
+  results_->Append(names::kValidationLoss, state_.step, score.loss);
+  for (const RoleScore& role : score.roles) {
+    results_->Append(absl::StrCat(role.name, "_loss"), state_.step, role.loss);
   }
-  return absl::OkStatus();
+  return score;
 }
 
 absl::Status Trainer::Analyse(bool final) {
@@ -252,9 +254,8 @@ absl::Status Trainer::Save() {
 
 absl::Status Trainer::Complete() {
   ATTNLAB_RETURN_IF_ERROR(Save());
-  ATTNLAB_ASSIGN_OR_RETURN(const HeldOutLoss held_out, MeasureHeldOut(*source_, *model_, forward_));
-  ATTNLAB_RETURN_IF_ERROR(Validate());
-  RecordHeldOut(held_out, *source_, *results_);
+  ATTNLAB_ASSIGN_OR_RETURN(const HeldOutScore held_out, Validate());
+  RecordHeldOut(held_out, *results_);
   ATTNLAB_RETURN_IF_ERROR(Analyse(/*final=*/true));
   ATTNLAB_RETURN_IF_ERROR(SaveRunModel(*model_, *source_, folder_.model_path()));
   ATTNLAB_RETURN_IF_ERROR(results_->Finish("finished"));
