@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "libs/io/json.h"
 #include "libs/model/transformer.h"
+#include "libs/packed/slots.h"
 #include "libs/packed/stored_matrix.h"
 #include "libs/recipe/recipe.h"
 
