@@ -15,7 +15,7 @@
 #include "libs/analysis/head_attention.h"
 #include "libs/analysis/hidden_stats.h"
 #include "libs/analysis/report.h"
-#include "libs/attention/probe.h"
+#include "libs/model/probe.h"
 #include "libs/model/config.h"
 
 namespace attnlab {

@@ -15,16 +15,27 @@ namespace attnlab {
 namespace {
 
 // Fields that are read; the order in which they are written.
-constexpr absl::string_view kKnown[] = {"architectures",     "attnlab",
-                                        "bos_token_id",      "eos_token_id",
-                                        "head_dim",          "hidden_act",
-                                        "hidden_size",       "initializer_range",
-                                        "intermediate_size", "max_position_embeddings",
-                                        "model_type",        "num_attention_heads",
-                                        "num_hidden_layers", "num_key_value_heads",
-                                        "rms_norm_eps",      "rope_parameters",
-                                        "rope_theta",        "tie_word_embeddings",
-                                        "torch_dtype",       "dtype",
+constexpr absl::string_view kKnown[] = {"architectures",
+                                        "attnlab",
+                                        "bos_token_id",
+                                        "eos_token_id",
+                                        "head_dim",
+                                        "hidden_act",
+                                        "hidden_size",
+                                        "initializer_range",
+                                        "intermediate_size",
+                                        "max_position_embeddings",
+                                        "model_type",
+                                        "num_attention_heads",
+                                        "quantization_config",
+                                        "num_hidden_layers",
+                                        "num_key_value_heads",
+                                        "rms_norm_eps",
+                                        "rope_parameters",
+                                        "rope_theta",
+                                        "tie_word_embeddings",
+                                        "torch_dtype",
+                                        "dtype",
                                         "vocab_size"};
 
 // Fields that say nothing about what the model computes.
@@ -45,7 +56,6 @@ const std::vector<Fixed>& FixedFields() {
                                                            {"sliding_window", Json()},
                                                            {"use_sliding_window", false},
                                                            {"partial_rotary_factor", 1.0},
-                                                           {"quantization_config", Json()},
                                                            {"logit_softcapping", Json()},
                                                            {"attn_logit_softcapping", Json()},
                                                            {"final_logit_softcapping", Json()},
@@ -99,6 +109,8 @@ absl::Status ReadAttnlab(const JsonRef& json, HfConfig& config) {
       for (const auto& [constant, value] : constants) {
         ATTNLAB_ASSIGN_OR_RETURN(config.attention_constants[std::string(constant)], value.Number());
       }
+    } else if (member.IsArray()) {
+      ATTNLAB_ASSIGN_OR_RETURN(config.attnlab_lists[key], member.Integers());
     } else if (member.IsString()) {
       ATTNLAB_ASSIGN_OR_RETURN(const absl::string_view text, member.String());
       config.attnlab_texts[key] = std::string(text);
@@ -205,6 +217,10 @@ absl::StatusOr<HfConfig> ReadHfConfig(const std::string& path) {
   const JsonRef dtype = root["torch_dtype"].present() ? root["torch_dtype"] : root["dtype"];
   ATTNLAB_ASSIGN_OR_RETURN(config.torch_dtype, dtype.StringOr("float32"));
   ATTNLAB_RETURN_IF_ERROR(ReadAttnlab(root["attnlab"], config));
+  if (const JsonRef quantization = root["quantization_config"]; quantization.present()) {
+    if (!quantization.IsObject()) return quantization.Error("expected an object");
+    config.quantization = *quantization.get();
+  }
   if (absl::Status valid = Validate(config); !valid.ok()) return Annotate(valid, path);
   WarnOfUnknownFields(path, json);
   return config;
@@ -222,6 +238,11 @@ absl::Status WriteHfConfig(const std::string& path, const HfConfig& config) {
   attnlab.Set("attention_constants", std::move(constants));
   for (const auto& [name, value] : config.attnlab_numbers) attnlab.Set(name, value);
   for (const auto& [name, value] : config.attnlab_texts) attnlab.Set(name, value);
+  for (const auto& [name, values] : config.attnlab_lists) {
+    Json list = Json::MakeArray();
+    for (const int64_t value : values) list.Append(value);
+    attnlab.Set(name, std::move(list));
+  }
   Json json = Json::MakeObject();
   json.Set("architectures", std::move(architectures))
       .Set("attention_bias", false)
@@ -238,8 +259,9 @@ absl::Status WriteHfConfig(const std::string& path, const HfConfig& config) {
       .Set("model_type", config.model_type)
       .Set("num_attention_heads", config.num_attention_heads)
       .Set("num_hidden_layers", config.num_hidden_layers)
-      .Set("num_key_value_heads", config.num_key_value_heads)
-      .Set("rms_norm_eps", config.rms_norm_eps)
+      .Set("num_key_value_heads", config.num_key_value_heads);
+  if (JsonRef(config.quantization).present()) json.Set("quantization_config", config.quantization);
+  json.Set("rms_norm_eps", config.rms_norm_eps)
       .Set("rope_theta", config.rope_theta)
       .Set("tie_word_embeddings", config.tie_word_embeddings)
       .Set("torch_dtype", config.torch_dtype)

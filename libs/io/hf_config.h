@@ -3,7 +3,8 @@
 // A model of attnlab is such a file with one object more, "attnlab", that holds the attention
 // variant and its constants; a file without it is plain softmax attention. Fields that would change
 // what the model computes and that are not supported (rope_scaling, attention_bias, ...) are
-// errors; other unknown fields are ignored.
+// errors; other unknown fields are ignored. quantization_config is kept as it is: its reader is
+// libs/packed.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "libs/io/json.h"
 
 namespace attnlab {
 
@@ -28,12 +30,14 @@ struct HfConfig {
   bool tie_word_embeddings = false;
   int64_t bos_token_id = -1, eos_token_id = -1;  // -1: none (null)
   std::string torch_dtype = "float32";           // float32, bfloat16 or float16
+  Json quantization;  // the quantization_config object of packed weights; null: none
 
   // The "attnlab" object. Numbers, texts and truth values by name; the model decides their meaning.
-  std::string attention = "softmax";                  // the variant
-  std::map<std::string, double> attention_constants;  // its overridden constants
-  std::map<std::string, double> attnlab_numbers;      // further fields of the object
-  std::map<std::string, std::string> attnlab_texts;   // likewise
+  std::string attention = "softmax";                          // the variant
+  std::map<std::string, double> attention_constants;          // its overridden constants
+  std::map<std::string, double> attnlab_numbers;              // further fields of the object
+  std::map<std::string, std::string> attnlab_texts;           // likewise
+  std::map<std::string, std::vector<int64_t>> attnlab_lists;  // likewise
 };
 
 // InvalidArgument with file, field and what would be accepted; NotFound when there is no such file.

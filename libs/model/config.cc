@@ -30,6 +30,26 @@ absl::Status CheckToken(const char* name, int64_t token, int64_t vocab_size) {
       "%s = %d: must be below vocab_size = %d, or -1 for none", name, token, vocab_size));
 }
 
+absl::Status CheckLayerHeads(const ModelConfig& config) {
+  const std::vector<int64_t>& heads = config.layer_heads;
+  if (heads.empty()) return absl::OkStatus();
+  if (static_cast<int64_t>(heads.size()) != config.num_hidden_layers) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("layer_heads has %d numbers: must be one a layer, %d", heads.size(),
+                        config.num_hidden_layers));
+  }
+  for (const int64_t count : heads) {
+    if (count >= 1 && count <= config.num_attention_heads && count % config.GroupSize() == 0) {
+      continue;
+    }
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "layer_heads has %d: must be from 1 to %d and a multiple of %d, the query heads of a key "
+        "and value head",
+        count, config.num_attention_heads, config.GroupSize()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Validate(const ModelConfig& config) {
@@ -61,6 +81,7 @@ absl::Status Validate(const ModelConfig& config) {
         absl::StrFormat("num_attention_heads = %d: must be a multiple of num_key_value_heads = %d",
                         config.num_attention_heads, config.KeyValueHeads()));
   }
+  ATTNLAB_RETURN_IF_ERROR(CheckLayerHeads(config));
   return Annotate(Validate(config.attention), "attention");
 }
 
@@ -72,8 +93,6 @@ int64_t ParameterSpec::Count() const {
 
 std::vector<ParameterSpec> ParameterSpecs(const ModelConfig& config) {
   const int64_t hidden = config.hidden_size, inner = config.intermediate_size;
-  const int64_t q_size = config.num_attention_heads * config.HeadDim();
-  const int64_t kv_size = config.KeyValueHeads() * config.HeadDim();
   const double stddev = config.initializer_range;
   const double output_stddev =
       config.scale_output_init ? stddev / std::sqrt(2.0 * config.num_hidden_layers) : stddev;
@@ -82,6 +101,8 @@ std::vector<ParameterSpec> ParameterSpecs(const ModelConfig& config) {
   specs.push_back({"model.embed_tokens.weight", {config.vocab_size, hidden}, 0, stddev});
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     const std::string prefix = absl::StrFormat("model.layers.%d.", layer);
+    const int64_t q_size = config.Heads(layer) * config.HeadDim();
+    const int64_t kv_size = config.KeyValueHeads(layer) * config.HeadDim();
     const auto add = [&](const std::string& name, std::vector<int64_t> shape, double mean,
                          double deviation) {
       specs.push_back({prefix + name, std::move(shape), mean, deviation});
@@ -92,7 +113,7 @@ std::vector<ParameterSpec> ParameterSpecs(const ModelConfig& config) {
     add("self_attn.v_proj.weight", {kv_size, hidden}, 0, stddev);
     add("self_attn.o_proj.weight", {hidden, q_size}, 0, output_stddev);
     for (const HeadParameter& parameter : HeadParameters(config.attention)) {
-      add("self_attn." + parameter.name, {config.num_attention_heads}, parameter.init, 0);
+      add("self_attn." + parameter.name, {config.Heads(layer)}, parameter.init, 0);
     }
     add("post_attention_layernorm.weight", {hidden}, 1, 0);
     add("mlp.gate_proj.weight", {inner, hidden}, 0, stddev);

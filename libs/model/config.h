@@ -28,6 +28,9 @@ struct ModelConfig {
   int64_t bos_token_id = 1;
   int64_t eos_token_id = 2;
   AttentionOptions attention;
+  // Query heads of each layer after heads were pruned; empty: num_attention_heads everywhere. Not
+  // in recipes: a model starts whole.
+  std::vector<int64_t> layer_heads;
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {
@@ -53,6 +56,12 @@ struct ModelConfig {
   int64_t KeyValueHeads() const {
     return num_key_value_heads > 0 ? num_key_value_heads : num_attention_heads;
   }
+  // Query heads that share a key and value head.
+  int64_t GroupSize() const { return num_attention_heads / KeyValueHeads(); }
+  int64_t Heads(int64_t layer) const {
+    return layer_heads.empty() ? num_attention_heads : layer_heads[layer];
+  }
+  int64_t KeyValueHeads(int64_t layer) const { return Heads(layer) / GroupSize(); }
   int64_t HeadDim() const { return head_dim > 0 ? head_dim : hidden_size / num_attention_heads; }
 };
 

@@ -40,29 +40,30 @@ at::Tensor InitialValues(const ParameterSpec& spec, uint64_t seed, at::ScalarTyp
 
 }  // namespace
 
-void Transformer::Allocate(at::ScalarType dtype, at::Device device) {
+void Transformer::Allocate(at::ScalarType dtype, at::Device device, bool matrices) {
   const at::TensorOptions options = at::TensorOptions(dtype).device(device);
   const int64_t hidden = config_.hidden_size, inner = config_.intermediate_size;
-  const int64_t heads = config_.num_attention_heads;
-  const int64_t q_size = heads * config_.HeadDim();
-  const int64_t kv_size = config_.KeyValueHeads() * config_.HeadDim();
   embedding_ = at::empty({config_.vocab_size, hidden}, options);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     LayerParameters layer;
     layer.input_norm = at::empty({hidden}, options);
-    const std::vector<at::Tensor> qkv = AllocatePacked({q_size, kv_size, kv_size}, hidden, options);
-    layer.q = qkv[0];
-    layer.k = qkv[1];
-    layer.v = qkv[2];
-    layer.o = at::empty({hidden, q_size}, options);
-    for (size_t p = 0; p < HeadParameters(config_.attention).size(); ++p) {
-      layer.head_parameters.push_back(at::empty({heads}, options));
-    }
     layer.post_norm = at::empty({hidden}, options);
-    const std::vector<at::Tensor> gate_up = AllocatePacked({inner, inner}, hidden, options);
-    layer.gate = gate_up[0];
-    layer.up = gate_up[1];
-    layer.down = at::empty({hidden, inner}, options);
+    for (size_t p = 0; p < HeadParameters(config_.attention).size(); ++p) {
+      layer.head_parameters.push_back(at::empty({config_.Heads(i)}, options));
+    }
+    if (matrices) {
+      const int64_t q_size = config_.Heads(i) * config_.HeadDim();
+      const int64_t kv_size = config_.KeyValueHeads(i) * config_.HeadDim();
+      const auto qkv = AllocatePacked({q_size, kv_size, kv_size}, hidden, options);
+      const auto gate_up = AllocatePacked({inner, inner}, hidden, options);
+      layer.matrices = {qkv[0],
+                        qkv[1],
+                        qkv[2],
+                        at::empty({hidden, q_size}, options),
+                        gate_up[0],
+                        gate_up[1],
+                        at::empty({hidden, inner}, options)};
+    }
     layers_.push_back(std::move(layer));
   }
   final_norm_ = at::empty({hidden}, options);
@@ -75,7 +76,16 @@ Transformer Transformer::CreateEmpty(const ModelConfig& config, at::Device devic
   ATTNLAB_CHECK(dtype == at::kFloat || dtype == at::kDouble);
   PrepareCpu();
   Transformer model(config);
-  model.Allocate(dtype, device);
+  model.Allocate(dtype, device, /*matrices=*/true);
+  return model;
+}
+
+Transformer Transformer::CreateWithoutMatrices(const ModelConfig& config, at::Device device,
+                                               at::ScalarType dtype) {
+  ATTNLAB_CHECK(dtype == at::kFloat || dtype == at::kDouble);
+  PrepareCpu();
+  Transformer model(config);
+  model.Allocate(dtype, device, /*matrices=*/false);
   return model;
 }
 

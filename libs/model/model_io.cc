@@ -4,6 +4,7 @@
 
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -18,9 +19,12 @@
 #include "libs/io/json.h"
 #include "libs/io/safetensors.h"
 #include "libs/model/tensor_io.h"
+#include "libs/packed/formats.h"
 
 namespace attnlab {
 namespace {
+
+constexpr char kLayerHeads[] = "layer_heads";
 
 // The number of "attnlab" in config.json that stands for each field that Llama has not.
 template <class Visitor>
@@ -53,6 +57,7 @@ HfConfig ToHfConfig(ModelConfig config) {
   VisitNumbers(config, [&](const char* name, auto& field) {
     hf.attnlab_numbers[name] = static_cast<double>(field);
   });
+  if (!config.layer_heads.empty()) hf.attnlab_lists[kLayerHeads] = config.layer_heads;
   return hf;
 }
 
@@ -74,6 +79,9 @@ absl::StatusOr<ModelConfig> FromHfConfig(const HfConfig& hf) {
   config.eos_token_id = hf.eos_token_id;
   config.attention.weighting = hf.attention;
   config.attention.constants = hf.attention_constants;
+  if (const auto heads = hf.attnlab_lists.find(kLayerHeads); heads != hf.attnlab_lists.end()) {
+    config.layer_heads = heads->second;
+  }
   std::map<std::string, double> numbers = hf.attnlab_numbers;
   absl::Status status;
   VisitNumbers(config, [&](const char* name, auto& field) {
@@ -142,49 +150,190 @@ absl::Status CheckWeight(const ParameterSpec& spec, const Weight& weight) {
   return absl::OkStatus();
 }
 
-// One checked weight for each of `specs`, nothing missing and nothing left over.
-absl::StatusOr<std::vector<Weight>> MatchWeights(
-    const std::vector<ParameterSpec>& specs,
-    const std::vector<std::unique_ptr<SafetensorsFile>>& files, const std::string& dir) {
-  std::map<std::string, Weight> found;
-  for (const auto& file : files) {
-    for (const TensorView& view : file->tensors()) {
-      if (IsRotaryFrequency(view.name)) continue;
-      if (!found.emplace(view.name, Weight{view, file->path()}).second) {
+// Every tensor of the folder by its name, and which of them a model has taken.
+class WeightFolder {
+ public:
+  static absl::StatusOr<WeightFolder> Open(const std::string& dir) {
+    WeightFolder folder(dir);
+    ATTNLAB_ASSIGN_OR_RETURN(const std::vector<std::string> paths, WeightFiles(dir));
+    for (const std::string& path : paths) {
+      ATTNLAB_ASSIGN_OR_RETURN(folder.files_.emplace_back(), SafetensorsFile::Open(path));
+    }
+    for (const auto& file : folder.files_) {
+      for (const TensorView& view : file->tensors()) {
+        if (IsRotaryFrequency(view.name)) continue;
+        if (folder.found_.emplace(view.name, Weight{view, file->path()}).second) continue;
         return absl::InvalidArgumentError(absl::StrCat(file->path(), ": tensor ", view.name,
-                                                       " is in ", found[view.name].file, " too"));
+                                                       " is in ", folder.found_[view.name].file,
+                                                       " too"));
       }
     }
+    return folder;
   }
-  std::vector<Weight> weights;
-  for (const ParameterSpec& spec : specs) {
-    const auto it = found.find(spec.name);
-    if (it == found.end()) {
+
+  const Weight* Find(const std::string& name) const {
+    const auto it = found_.find(name);
+    return it == found_.end() ? nullptr : &it->second;
+  }
+  absl::StatusOr<Weight> Take(const std::string& name) {
+    const auto it = found_.find(name);
+    if (it == found_.end()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(dir, ": tensor ", spec.name, " is missing from the weights"));
+          absl::StrCat(dir_, ": tensor ", name, " is missing from the weights"));
     }
-    ATTNLAB_RETURN_IF_ERROR(CheckWeight(spec, it->second));
-    weights.push_back(std::move(it->second));
-    found.erase(it);
+    taken_.insert(name);
+    return it->second;
   }
-  if (!found.empty()) {
-    const auto& [name, weight] = *found.begin();
+  absl::Status CheckNothingIsLeft() const {
+    if (taken_.size() == found_.size()) return absl::OkStatus();
+    const auto left = std::find_if(found_.begin(), found_.end(), [&](const auto& entry) {
+      return !taken_.contains(entry.first);
+    });
     return absl::InvalidArgumentError(absl::StrFormat(
         "%s: tensor %s belongs to no part of the model that config.json describes (%d such)",
-        weight.file, name, found.size()));
+        left->second.file, left->first, found_.size() - taken_.size()));
   }
+
+ private:
+  explicit WeightFolder(std::string dir) : dir_(std::move(dir)) {}
+
+  std::string dir_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::map<std::string, Weight> found_;
+  std::set<std::string> taken_;
+};
+
+// The tensors of one packed matrix.
+class PackedTensors : public MatrixTensors {
+ public:
+  PackedTensors(WeightFolder& folder, std::string name) : folder_(folder), name_(std::move(name)) {}
+
+  bool Has(const std::string& suffix) const override {
+    return folder_.Find(Name(suffix)) != nullptr;
+  }
+  using MatrixTensors::Take;
+  absl::StatusOr<at::Tensor> Take(const std::string& suffix) override {
+    ATTNLAB_ASSIGN_OR_RETURN(const Weight weight, folder_.Take(Name(suffix)));
+    return TensorFromView(weight.view).clone();
+  }
+  const std::string& name() const override { return name_; }
+  absl::Status Error(const std::string& suffix, const std::string& message) const override {
+    const Weight* weight = folder_.Find(Name(suffix));
+    return absl::InvalidArgumentError(absl::StrCat(weight == nullptr ? "" : weight->file + ": ",
+                                                   "tensor ", Name(suffix), " ", message));
+  }
+
+ private:
+  std::string Name(const std::string& suffix) const { return absl::StrCat(name_, ".", suffix); }
+
+  WeightFolder& folder_;
+  const std::string name_;
+};
+
+bool IsNumbers(const ParameterSpec& spec, const Weight* weight) {
+  return weight != nullptr && weight->view.shape == spec.shape &&
+         (weight->view.dtype == TensorDType::kF32 || weight->view.dtype == TensorDType::kBF16 ||
+          weight->view.dtype == TensorDType::kF16);
+}
+
+struct MatrixPlace {
+  int64_t layer;
+  MatrixSlot slot;
+};
+
+// The matrices of layers by the names of their weights.
+std::map<std::string, MatrixPlace> MatrixPlaces(const ModelConfig& config) {
+  std::map<std::string, MatrixPlace> places;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    for (const MatrixSlot slot : kMatrixSlots) {
+      places[MatrixName(layer, slot) + ".weight"] = {layer, slot};
+    }
+  }
+  return places;
+}
+
+// What to copy or put where, all checked.
+struct ModelWeights {
+  struct Numbers {
+    const ParameterSpec* spec;
+    Weight weight;
+  };
+  struct Stored {
+    MatrixPlace place;
+    std::shared_ptr<const StoredMatrix> matrix;
+  };
+  std::vector<Numbers> numbers;
+  std::vector<Stored> stored;
+};
+
+// One checked weight for each of `specs`, nothing missing and nothing left over.
+absl::StatusOr<ModelWeights> MatchWeights(const std::vector<ParameterSpec>& specs,
+                                          const ModelConfig& config, const Json& quantization,
+                                          WeightFolder& folder) {
+  const bool packed = JsonRef(quantization).present();
+  const std::map<std::string, MatrixPlace> places = MatrixPlaces(config);
+  ModelWeights weights;
+  for (const ParameterSpec& spec : specs) {
+    const auto place = places.find(spec.name);
+    if (packed && place != places.end() && !IsNumbers(spec, folder.Find(spec.name))) {
+      PackedTensors tensors(folder, MatrixName(place->second.layer, place->second.slot));
+      ATTNLAB_ASSIGN_OR_RETURN(
+          std::shared_ptr<const StoredMatrix> matrix,
+          ReadStoredMatrix(tensors, spec.shape[0], spec.shape[1],
+                           JsonRef(quantization, "config.json: quantization_config")));
+      weights.stored.push_back({place->second, std::move(matrix)});
+      continue;
+    }
+    ATTNLAB_ASSIGN_OR_RETURN(Weight weight, folder.Take(spec.name));
+    ATTNLAB_RETURN_IF_ERROR(CheckWeight(spec, weight));
+    weights.numbers.push_back({&spec, std::move(weight)});
+  }
+  ATTNLAB_RETURN_IF_ERROR(folder.CheckNothingIsLeft());
   return weights;
+}
+
+const char* TypeName(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kHalf:
+      return "float16";
+    default:
+      return "float32";
+  }
 }
 
 }  // namespace
 
-absl::Status SaveModel(const Transformer& model, const std::string& dir) {
+absl::Status SaveModel(const Transformer& model, const std::string& dir,
+                       const SaveOptions& options) {
   std::error_code error;
   std::filesystem::create_directories(dir, error);
   if (error) return ErrnoStatus(error.value(), "cannot make the folder", dir);
-  ATTNLAB_RETURN_IF_ERROR(
-      SaveTensors(dir + "/model.safetensors", model.NamedParameters(), {{"format", "pt"}}));
-  return WriteHfConfig(dir + "/config.json", ToHfConfig(model.config()));
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const auto& [name, tensor] : model.NamedParameters()) {
+    tensors.emplace_back(name, tensor.detach().to(options.dtype));
+  }
+  for (const auto& [name, place] : MatrixPlaces(model.config())) {
+    const auto& stored = model.Stored(place.layer, place.slot);
+    if (stored == nullptr) continue;
+    for (const auto& [suffix, tensor] : stored->Tensors()) {
+      tensors.emplace_back(absl::StrCat(MatrixName(place.layer, place.slot), ".", suffix), tensor);
+    }
+  }
+  ATTNLAB_RETURN_IF_ERROR(SaveTensors(dir + "/model.safetensors", tensors, {{"format", "pt"}}));
+  HfConfig config = ToHfConfig(model.config());
+  config.torch_dtype = TypeName(options.dtype);
+  config.quantization = options.quantization;
+  return WriteHfConfig(dir + "/config.json", config);
+}
+
+absl::StatusOr<at::ScalarType> LoadModelType(const std::string& dir) {
+  ATTNLAB_ASSIGN_OR_RETURN(const HfConfig hf, ReadHfConfig(dir + "/config.json"));
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    if (hf.torch_dtype == TypeName(type)) return type;
+  }
+  return at::kFloat;
 }
 
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {
@@ -196,21 +345,34 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {
 }
 
 absl::StatusOr<Transformer> LoadModel(const std::string& dir, at::Device device) {
-  ATTNLAB_ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(dir));
-  ATTNLAB_ASSIGN_OR_RETURN(const std::vector<std::string> paths, WeightFiles(dir));
-  std::vector<std::unique_ptr<SafetensorsFile>> files;
-  for (const std::string& path : paths) {
-    ATTNLAB_ASSIGN_OR_RETURN(files.emplace_back(), SafetensorsFile::Open(path));
-  }
+  const std::string path = dir + "/config.json";
+  ATTNLAB_ASSIGN_OR_RETURN(const HfConfig hf, ReadHfConfig(path));
+  absl::StatusOr<ModelConfig> config = FromHfConfig(hf);
+  if (!config.ok()) return Annotate(config.status(), path);
+  ATTNLAB_ASSIGN_OR_RETURN(WeightFolder folder, WeightFolder::Open(dir));
   // Shapes are those of the files before anything is allocated: a config.json cannot ask for more
   // memory than its weights take.
-  ATTNLAB_ASSIGN_OR_RETURN(const std::vector<Weight> weights,
-                           MatchWeights(ParameterSpecs(config), files, dir));
-  const Transformer model = Transformer::CreateEmpty(config, device, at::kFloat);
-  const auto parameters = model.NamedParameters();
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    parameters[i].second.copy_(TensorFromView(weights[i].view));
-    parameters[i].second.set_requires_grad(true);
+  const std::vector<ParameterSpec> specs = ParameterSpecs(*config);
+  ATTNLAB_ASSIGN_OR_RETURN(const ModelWeights weights,
+                           MatchWeights(specs, *config, hf.quantization, folder));
+  Transformer model = weights.stored.empty()
+                          ? Transformer::CreateEmpty(*config, device, at::kFloat)
+                          : Transformer::CreateWithoutMatrices(*config, device, at::kFloat);
+  for (const ModelWeights::Stored& stored : weights.stored) {
+    model.SetMatrix(stored.place.layer, stored.place.slot, stored.matrix->To(device));
+  }
+  // Of a partly packed model, the matrices that are numbers have no place yet.
+  const std::map<std::string, MatrixPlace> places = MatrixPlaces(*config);
+  std::map<std::string, at::Tensor> parameters;
+  for (const auto& [name, tensor] : model.NamedParameters()) parameters[name] = tensor;
+  for (const auto& [spec, weight] : weights.numbers) {
+    if (const auto it = parameters.find(spec->name); it != parameters.end()) {
+      it->second.copy_(TensorFromView(weight.view));
+      it->second.set_requires_grad(true);
+    } else {
+      const MatrixPlace place = places.at(spec->name);
+      model.SetMatrix(place.layer, place.slot, TensorFromView(weight.view));
+    }
   }
   return model;
 }

@@ -10,7 +10,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,9 +20,11 @@
 
 #include "absl/status/statusor.h"
 #include "libs/attention/kv_cache.h"
-#include "libs/attention/probe.h"
 #include "libs/model/config.h"
+#include "libs/model/probe.h"
 #include "libs/model/rope.h"
+#include "libs/packed/slots.h"
+#include "libs/packed/stored_matrix.h"
 
 namespace attnlab {
 
@@ -28,12 +32,13 @@ namespace attnlab {
 // another, so that each group is one matrix product.
 struct LayerParameters {
   at::Tensor input_norm;                    // [hidden]
-  at::Tensor q, k, v;                       // [H * D, hidden], [Hkv * D, hidden] twice
-  at::Tensor o;                             // [hidden, H * D]
   std::vector<at::Tensor> head_parameters;  // each [H]; HeadParameters(config.attention)
   at::Tensor post_norm;                     // [hidden]
-  at::Tensor gate, up;                      // [intermediate, hidden]
-  at::Tensor down;                          // [hidden, intermediate]
+  // By MatrixSlot: q [H * D, hidden], k and v [Hkv * D, hidden], o [hidden, H * D], gate and up
+  // [intermediate, hidden], down [hidden, intermediate]. Either the numbers or, in `stored`, their
+  // packed form is there.
+  std::array<at::Tensor, kMatrixSlots.size()> matrices;
+  std::array<std::shared_ptr<const StoredMatrix>, kMatrixSlots.size()> stored;
 };
 
 struct ForwardOptions {
@@ -41,7 +46,7 @@ struct ForwardOptions {
   // way; residual stream, norm statistics, softmax and losses stay in float32.
   bool bfloat16 = false;
   int64_t position_offset = 0;    // position of tokens[:, 0]
-  ForwardProbe* probe = nullptr;  // sees what the pass computes; see libs/attention/probe.h
+  ForwardProbe* probe = nullptr;  // sees what the pass computes; see libs/model/probe.h
 };
 
 class Transformer {
@@ -57,13 +62,32 @@ class Transformer {
   // is valid.
   static Transformer CreateEmpty(const ModelConfig& config, at::Device device,
                                  at::ScalarType dtype);
+  // The same without its layers' matrices: each must be given by SetMatrix.
+  static Transformer CreateWithoutMatrices(const ModelConfig& config, at::Device device,
+                                           at::ScalarType dtype);
 
   const ModelConfig& config() const { return config_; }
   at::Device device() const;
 
   // The leaves that training updates, in the order of ParameterSpecs(config()). With tied
-  // embeddings there is no lm_head.weight. The tensors are the model's own.
+  // embeddings there is no lm_head.weight; packed matrices have no entry. The tensors are the
+  // model's own.
   std::vector<std::pair<std::string, at::Tensor>> NamedParameters() const;
+
+  // The numbers of a matrix; undefined when it is packed.
+  const at::Tensor& Matrix(int64_t layer, MatrixSlot slot) const;
+  // Its packed form; null when it is numbers.
+  const std::shared_ptr<const StoredMatrix>& Stored(int64_t layer, MatrixSlot slot) const;
+  bool HasStored() const;
+  // Puts numbers or a packed form of the same shape in the place of what is there.
+  void SetMatrix(int64_t layer, MatrixSlot slot, const at::Tensor& numbers);
+  void SetMatrix(int64_t layer, MatrixSlot slot, std::shared_ptr<const StoredMatrix> stored);
+
+  // The forward pass a layer at a time: the embeddings of tokens [B, T], and the residual stream
+  // [B, T, hidden] after layer `layer` from that before it. What follows the last layer is
+  // Hidden's.
+  at::Tensor Embed(const at::Tensor& tokens) const;
+  at::Tensor RunLayer(int64_t layer, const at::Tensor& x, const ForwardOptions& options = {}) const;
 
   // The residual stream after the final norm: [B, T, hidden], in the dtype of the matrix products.
   // tokens: [B, T] int64, each in [0, vocab_size).
@@ -93,12 +117,17 @@ class Transformer {
  private:
   explicit Transformer(ModelConfig config) : config_(std::move(config)) {}
 
-  void Allocate(at::ScalarType dtype, at::Device device);
+  void Allocate(at::ScalarType dtype, at::Device device, bool matrices);
   at::Tensor Run(const at::Tensor& tokens, const ForwardOptions& options,
                  std::vector<KvCache>* caches) const;
-  at::Tensor LayerAttention(int64_t layer, const at::Tensor& normed, const at::Tensor& cos,
-                            const at::Tensor& sin, const ForwardOptions& options,
-                            std::vector<KvCache>* caches) const;
+  struct Pass;  // what the layers of one forward pass share
+  at::Tensor LayerAttention(int64_t layer, const at::Tensor& normed, const Pass& pass) const;
+  // One layer: `x` and `delta`, which is still to be added to it, become those after the layer.
+  void Layer(int64_t layer, at::Tensor& x, at::Tensor& delta, const Pass& pass) const;
+  // x times the matrices of `slots`, side by side.
+  at::Tensor Product(int64_t layer, const at::Tensor& x, std::initializer_list<MatrixSlot> slots,
+                     const ForwardOptions& options) const;
+  at::ScalarType ComputeType(const ForwardOptions& options) const;
   at::Tensor HeadLogits(const at::Tensor& hidden) const;
   const at::Tensor& Head() const { return config_.tie_word_embeddings ? embedding_ : head_; }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
+#include <string>
 
 namespace attnlab {
 
@@ -30,6 +32,11 @@ constexpr const char* SlotName(MatrixSlot slot) {
       return "mlp.down_proj";
   }
   return "";
+}
+
+// "model.layers.0.self_attn.q_proj"
+inline std::string MatrixName(int64_t layer, MatrixSlot slot) {
+  return "model.layers." + std::to_string(layer) + "." + SlotName(slot);
 }
 
 }  // namespace attnlab

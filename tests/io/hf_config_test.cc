@@ -96,7 +96,6 @@ TEST(HfConfig, WhatChangesTheModelIsAnError) {
       {R"("mlp_bias": true)", "mlp_bias"},
       {R"("sliding_window": 4096)", "sliding_window"},
       {R"("hidden_act": "gelu")", "hidden_act"},
-      {R"("quantization_config": {"bits": 4})", "quantization_config"},
       {R"("partial_rotary_factor": 0.5)", "partial_rotary_factor"},
       {R"("num_key_value_heads": 3)", "no multiple"},
       {R"("num_key_value_heads": 0)", "num_key_value_heads is 0"},

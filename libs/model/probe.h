@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "libs/attention/options.h"
+#include "libs/packed/slots.h"
 
 namespace at {
 class Tensor;
@@ -25,6 +26,10 @@ class ForwardProbe {
 
   // The residual stream after the final norm, what the output head reads: [B, T, hidden].
   virtual void OnFinalNorm(const at::Tensor& hidden) {}
+
+  // What a matrix of layer `layer` (0-based) multiplies: [B, T, in]. Matrices that share it are
+  // told once, by their first: q (also k and v), o, gate (also up), down.
+  virtual void OnMatrixInput(int64_t layer, MatrixSlot first, const at::Tensor& input) {}
 
   // One attention of layer `layer` (0-based), q and k after RoPE, `out` before the output
   // projection and any gate.
