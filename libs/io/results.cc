@@ -128,10 +128,10 @@ void ResultsWriter::Write(const std::string& id, const Claim& claim) {
   changed_ = true;
 }
 
-void ResultsWriter::WriteBench(const std::vector<Column>& columns) {
+void ResultsWriter::WriteTable(const std::string& name, const std::vector<Column>& columns) {
   for (const Column& column : columns)
     ATTNLAB_CHECK(column.size() == columns[0].size(), column.name);
-  results_.bench = columns;
+  results_.tables[name] = columns;
   changed_ = true;
 }
 

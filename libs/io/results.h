@@ -25,7 +25,7 @@ inline constexpr int64_t kResultsSchemaVersion = 1;
 
 // What the run is. Each struct below lists its attributes once, as the file names them.
 struct RunInfo {
-  std::string kind;     // "train", "eval", "bench", ...
+  std::string kind;     // "train", "eval", "quantize", "bench", ...
   std::string name;     // of the recipe; runs that differ in the seed alone share it
   std::string variant;  // of attention: "softmax", "softpick", ...
 
@@ -215,7 +215,7 @@ struct Claim {
   }
 };
 
-// A column of the bench table: numbers, or texts when `texts` is not empty.
+// A column of a table: numbers, or texts when `texts` is not empty.
 struct Column {
   std::string name, unit;
   std::vector<double> numbers;
@@ -237,7 +237,7 @@ struct RunResults {
   std::map<std::string, AttentionMap> maps;
   std::map<std::string, std::vector<Box>> boxes;  // one box a layer
   std::map<std::string, Claim> claims;
-  std::vector<Column> bench;  // columns of the same length
+  std::map<std::string, std::vector<Column>> tables;  // by name; columns of the same length
 };
 
 // Reads results.h5, or the results.h5 of a run folder. NotFound when there is none, DataLoss when
@@ -277,7 +277,7 @@ class ResultsWriter {
   void Write(const std::string& name, const AttentionMap& map);
   void Write(const std::string& name, const std::vector<Box>& boxes);
   void Write(const std::string& id, const Claim& claim);
-  void WriteBench(const std::vector<Column>& columns);
+  void WriteTable(const std::string& name, const std::vector<Column>& columns);
 
   // Replaces the file. When that fails (a full disk) the old file stands, the rows stay in memory
   // and a later flush writes them. Nothing is done when nothing changed.

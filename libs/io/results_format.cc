@@ -264,13 +264,12 @@ absl::Status LoadProvenance(const h5::Reader& reader, Provenance& provenance) {
   return absl::OkStatus();
 }
 
-void StoreBench(h5::Builder& builder, const std::vector<Column>& columns) {
-  if (columns.empty()) return;
-  builder.Group("/bench");
-  builder.Group("/bench/rows");
+void StoreTable(h5::Builder& builder, const std::string& group,
+                const std::vector<Column>& columns) {
+  builder.Group(group);
   for (size_t i = 0; i < columns.size(); ++i) {
     const Column& column = columns[i];
-    const std::string path = absl::StrCat("/bench/rows/", h5::EncodeName(column.name));
+    const std::string path = absl::StrCat(group, "/", h5::EncodeName(column.name));
     if (column.texts.empty()) {
       builder.Dataset(path, absl::MakeConstSpan(column.numbers), {Size(column.size())});
     } else {
@@ -282,9 +281,16 @@ void StoreBench(h5::Builder& builder, const std::vector<Column>& columns) {
   }
 }
 
-absl::Status LoadBench(const h5::Reader& reader, std::vector<Column>& columns) {
-  const std::string group = "/bench/rows";
-  if (!reader.Has("/bench")) return absl::OkStatus();
+void StoreTables(h5::Builder& builder, const RunResults& results) {
+  if (results.tables.empty()) return;
+  builder.Group("/tables");
+  for (const auto& [name, columns] : results.tables) {
+    StoreTable(builder, absl::StrCat("/tables/", h5::EncodeName(name)), columns);
+  }
+}
+
+absl::Status LoadTable(const h5::Reader& reader, const std::string& group,
+                       std::vector<Column>& columns) {
   ATTNLAB_ASSIGN_OR_RETURN(const auto links, reader.Children(group));
   std::vector<std::pair<int64_t, Column>> placed;
   for (const std::string& link : links) {
@@ -308,6 +314,16 @@ absl::Status LoadBench(const h5::Reader& reader, std::vector<Column>& columns) {
   return absl::OkStatus();
 }
 
+absl::Status LoadTables(const h5::Reader& reader, RunResults& results) {
+  if (!reader.Has("/tables")) return absl::OkStatus();
+  ATTNLAB_ASSIGN_OR_RETURN(const auto links, reader.Children("/tables"));
+  for (const std::string& link : links) {
+    ATTNLAB_RETURN_IF_ERROR(
+        LoadTable(reader, absl::StrCat("/tables/", link), results.tables[h5::DecodeName(link)]));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RunResults> ParseResults(std::string image, const std::string& source) {
   ATTNLAB_ASSIGN_OR_RETURN(const h5::Reader reader, h5::Reader::Open(std::move(image), source));
   int64_t version = 0;
@@ -325,7 +341,7 @@ absl::StatusOr<RunResults> ParseResults(std::string image, const std::string& so
   ForEachPart(results, [&](const char* path, auto& entries) {
     if (status.ok()) status = LoadPart(reader, path, entries);
   });
-  if (status.ok()) status = LoadBench(reader, results.bench);
+  if (status.ok()) status = LoadTables(reader, results);
   if (!status.ok()) return status;
   return results;
 }
@@ -349,7 +365,7 @@ absl::StatusOr<std::string> SerializeResults(RunResults& results) {
   builder.Attribute("/", "status", results.status);
   StoreProvenance(builder, results.provenance);
   ForEachPart(results, [&](const char* path, auto& entries) { StorePart(builder, path, entries); });
-  StoreBench(builder, results.bench);
+  StoreTables(builder, results);
   return builder.Image();
 }
 

@@ -267,12 +267,12 @@ Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts) {
   sections.push_back(ActivationSection(set, series));
   sections.push_back(DeadHeadSection(set, series, heads));
   sections.push_back(OptimizationSection(set, series));
-  Section tasks{"Tasks", "", {}, {}}, bench{"Bench", "", {}, {}}, all{"All metrics", "", {}, {}};
+  Section tasks{"Tasks", "", {}, {}}, stored{"Tables", "", {}, {}}, all{"All metrics", "", {}, {}};
   AddTable(EvalTable(set), tasks.blocks);
-  for (Table& table : BenchTables(set)) AddTable(std::move(table), bench.blocks);
+  for (Table& table : StoredTables(set)) AddTable(std::move(table), stored.blocks);
   AddTable(MetricsTable(set), all.blocks);
   sections.push_back(std::move(tasks));
-  sections.push_back(std::move(bench));
+  sections.push_back(std::move(stored));
   sections.push_back(std::move(all));
   sections.push_back(ProvenanceSection(set));
   return document;

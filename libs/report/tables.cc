@@ -238,28 +238,34 @@ Table MetricsTable(const RunSet& set) {
   return table;
 }
 
-std::vector<Table> BenchTables(const RunSet& set) {
+namespace {
+Table StoredTable(const std::string& title, const std::vector<Column>& columns) {
+  Table table;
+  table.title = title;
+  table.text_columns = 0;
+  for (const Column& column : columns) {
+    table.header.push_back(column.unit.empty() ? column.name
+                                               : absl::StrCat(column.name, ", ", column.unit));
+    if (table.text_columns + 1 == table.header.size() && !column.texts.empty())
+      ++table.text_columns;
+  }
+  for (size_t i = 0; !columns.empty() && i < columns[0].size(); ++i) {
+    std::vector<Cell> row;
+    for (const Column& column : columns)
+      row.push_back(
+          {column.texts.empty() ? FormatNumber(column.numbers[i]) : column.texts[i], "", false});
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+}  // namespace
+
+std::vector<Table> StoredTables(const RunSet& set) {
   std::vector<Table> tables;
   for (const ReportRun& run : set.runs) {
-    const std::vector<Column>& columns = run.results.bench;
-    if (columns.empty()) continue;
-    Table table;
-    table.title = run.label;
-    table.text_columns = 0;
-    for (const Column& column : columns) {
-      table.header.push_back(column.unit.empty() ? column.name
-                                                 : absl::StrCat(column.name, ", ", column.unit));
-      if (table.text_columns + 1 == table.header.size() && !column.texts.empty())
-        ++table.text_columns;
+    for (const auto& [name, columns] : run.results.tables) {
+      tables.push_back(StoredTable(absl::StrCat(run.label, ": ", name), columns));
     }
-    for (size_t i = 0; i < columns[0].size(); ++i) {
-      std::vector<Cell> row;
-      for (const Column& column : columns)
-        row.push_back(
-            {column.texts.empty() ? FormatNumber(column.numbers[i]) : column.texts[i], "", false});
-      table.rows.push_back(std::move(row));
-    }
-    tables.push_back(std::move(table));
   }
   return tables;
 }

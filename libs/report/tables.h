@@ -18,7 +18,8 @@ Table VerdictsTable(const std::vector<Verdict>& verdicts);
 Table EvalTable(const RunSet& set);
 // Every metric with its definition, one column a run.
 Table MetricsTable(const RunSet& set);
-std::vector<Table> BenchTables(const RunSet& set);
+// The tables of the records, as they stand there.
+std::vector<Table> StoredTables(const RunSet& set);
 Table ProvenanceTable(const RunSet& set);
 Table InputsTable(const RunSet& set);
 

@@ -58,7 +58,7 @@ RunResults Full() {
   r.maps["input/1 layer 0"] = {2, 2, {1, 0, 0.5, 0.5}, {"<s>", "ü"}, 0, 1, "input 1", true};
   r.boxes["hidden"] = {{-3, -1, 0, 1, 4}, {-2, -1, 0, 1, 2}};
   r.claims["no sink"] = {"no sink", "a paper", 0, 0.001, "<= 0.01", "held", "quickstart"};
-  r.bench = {{"kernel", "", {}, {"v1", "v2"}}, {"time", "ms", {1.5, 0.75}, {}}};
+  r.tables["bench"] = {{"kernel", "", {}, {"v1", "v2"}}, {"time", "ms", {1.5, 0.75}, {}}};
   return r;
 }
 
@@ -90,9 +90,9 @@ TEST(Results, EveryPartSurvives) {
   EXPECT_THAT(read->maps.at("input/1 layer 0").tokens, ElementsAre("<s>", "ü"));
   EXPECT_EQ(read->boxes.at("hidden")[0].max, 4);
   EXPECT_EQ(read->claims.at("no sink").verdict, "held");
-  ASSERT_EQ(read->bench.size(), 2u);
-  EXPECT_THAT(read->bench[0].texts, ElementsAre("v1", "v2"));
-  EXPECT_THAT(read->bench[1].numbers, ElementsAre(1.5, 0.75));
+  ASSERT_EQ(read->tables["bench"].size(), 2u);
+  EXPECT_THAT(read->tables["bench"][0].texts, ElementsAre("v1", "v2"));
+  EXPECT_THAT(read->tables["bench"][1].numbers, ElementsAre(1.5, 0.75));
   // The same record gives the same bytes, also after a detour through the file.
   EXPECT_EQ(SerializeResults(*read).value(), *image);
 }

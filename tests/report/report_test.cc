@@ -147,7 +147,7 @@ TEST(Report, HostileNames) {
   run.maps[evil] = {1, 2, {1, 0}, {evil, evil}, 0, 0, evil, false};
   run.claims[evil] = {evil, evil, 0, 0, evil, evil, evil};
   run.evals[evil] = {evil, evil, 0, 0, 1, 0, true, evil, {}};
-  run.bench = {{evil, evil, {}, {evil}}};
+  run.tables[evil] = {{evil, evil, {}, {evil}}};
   const Pages pages = Report({run, FakeRun("softmax", 1)}, "hostile");
   ExpectSelfContained(pages.html);
   EXPECT_THAT(pages.markdown, Not(HasSubstr("<script>")));
