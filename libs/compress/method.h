@@ -68,6 +68,9 @@ class Method {
   // Changes the whole model before the first layer without changing what it computes (a rotation).
   virtual absl::Status PrepareModel(Transformer& model) const { return absl::OkStatus(); }
 
+  // True when PrepareLayer does something; the layer's inputs are measured again after it.
+  virtual bool prepares_layers() const { return false; }
+
   // Changes layer `layer` before its matrices are compressed without changing what it computes
   // (scales that move from activations into weights). `inputs` by slot; q, k, v share one, gate and
   // up another.

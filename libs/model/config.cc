@@ -82,6 +82,7 @@ absl::Status Validate(const ModelConfig& config) {
                         config.num_attention_heads, config.KeyValueHeads()));
   }
   ATTNLAB_RETURN_IF_ERROR(CheckLayerHeads(config));
+  ATTNLAB_RETURN_IF_ERROR(Annotate(Validate(config.kv_cache, config.HeadDim()), "kv_cache"));
   return Annotate(Validate(config.attention), "attention");
 }
 

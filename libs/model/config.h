@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "libs/attention/kv_quantization.h"
 #include "libs/attention/options.h"
 
 namespace attnlab {
@@ -31,6 +32,8 @@ struct ModelConfig {
   // Query heads of each layer after heads were pruned; empty: num_attention_heads everywhere. Not
   // in recipes: a model starts whole.
   std::vector<int64_t> layer_heads;
+  // How keys and values are kept, after training; not in recipes either.
+  KvQuantization kv_cache;
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {

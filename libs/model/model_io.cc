@@ -34,6 +34,9 @@ void VisitNumbers(ModelConfig& config, Visitor&& visit) {
   visit("window", config.attention.window);
   visit("first_kept", config.attention.first_kept);
   visit("scale_output_init", config.scale_output_init);
+  visit("kv_bits", config.kv_cache.bits);
+  visit("kv_group", config.kv_cache.group);
+  visit("kv_rotate", config.kv_cache.rotate);
 }
 
 HfConfig ToHfConfig(ModelConfig config) {

@@ -65,9 +65,13 @@ bool Transformer::HasStored() const {
 void Transformer::SetMatrix(int64_t layer, MatrixSlot slot, const at::Tensor& numbers) {
   LayerParameters& parameters = layers_[layer];
   const size_t index = static_cast<size_t>(slot);
-  parameters.matrices[index] =
-      numbers.detach().to(embedding_.options(), /*non_blocking=*/false, /*copy=*/true).contiguous();
   parameters.stored[index] = nullptr;
+  at::Tensor& matrix = parameters.matrices[index];
+  if (matrix.defined() && matrix.sizes() == numbers.sizes()) {
+    matrix.detach().copy_(numbers);  // stays beside those it shares a product with
+  } else {
+    matrix = numbers.detach().to(embedding_.options(), /*non_blocking=*/false, /*copy=*/true);
+  }
 }
 
 void Transformer::SetMatrix(int64_t layer, MatrixSlot slot,
@@ -111,8 +115,14 @@ at::Tensor Transformer::LayerAttention(int64_t index, const at::Tensor& normed,
   auto [q, k, v] =
       SplitRotate(Product(index, normed, {MatrixSlot::kQ, MatrixSlot::kK, MatrixSlot::kV}, options),
                   config_.Heads(index), config_.KeyValueHeads(index), pass.cos, pass.sin);
+  if (config_.kv_cache.rotate) {
+    q = RotateHeads(q);
+    k = RotateHeads(k);
+  }
   at::Tensor out;
   if (pass.caches == nullptr) {
+    k = QuantizeDequantize(k, config_.kv_cache);
+    v = QuantizeDequantize(v, config_.kv_cache);
     out = Attention(q, k, v, config_.attention, layer.head_parameters);
   } else {
     KvCache& cache = (*pass.caches)[index];
@@ -198,7 +208,8 @@ std::vector<KvCache> Transformer::MakeCaches(int64_t batch, int64_t capacity, bo
   const int64_t dim = config_.HeadDim();
   std::vector<KvCache> caches;
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-    caches.emplace_back(batch, config_.KeyValueHeads(i), capacity, dim, dim, like);
+    caches.emplace_back(batch, config_.KeyValueHeads(i), capacity, dim, dim, like,
+                        config_.kv_cache);
   }
   return caches;
 }

@@ -67,6 +67,7 @@ class Transformer {
                                            at::ScalarType dtype);
 
   const ModelConfig& config() const { return config_; }
+  void SetKvCache(const KvQuantization& kv_cache) { config_.kv_cache = kv_cache; }
   at::Device device() const;
 
   // The leaves that training updates, in the order of ParameterSpecs(config()). With tied
