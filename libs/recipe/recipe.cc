@@ -214,6 +214,24 @@ std::string AxisName(const std::string& key, const toml::node& value) {
   return text;
 }
 
+// "bits=3 group_size=64"
+std::string Settings(const toml::table& table) {
+  std::vector<std::string> settings;
+  for (const auto& [key, value] : table) {
+    std::ostringstream out;
+    value.visit([&out](const auto& concrete) {
+      using Node = std::remove_cvref_t<decltype(concrete)>;
+      if constexpr (toml::is_string<Node>) {
+        out << concrete.get();
+      } else {
+        out << concrete;
+      }
+    });
+    settings.push_back(absl::StrCat(std::string(key.str()), "=", out.str()));
+  }
+  return absl::StrJoin(settings, " ");
+}
+
 void Assign(toml::table& table, const std::string& key, const toml::node& value) {
   toml::table* at = &table;
   std::string rest = key;
@@ -280,6 +298,37 @@ absl::StatusOr<std::vector<Recipe::Cell>> Recipe::Cells() const {
     }
   }
   return cells;
+}
+
+absl::StatusOr<std::vector<Recipe::Alternative>> Recipe::Alternatives(
+    const std::string& key) const {
+  const toml::node* node = tree_->table.get(key);
+  if (node == nullptr || !node->is_table()) {
+    return absl::InvalidArgumentError(absl::StrCat("the recipe has no table [", key, "]"));
+  }
+  std::vector<std::pair<toml::source_position, Alternative>> found;
+  for (const auto& [name, list] : *node->as_table()) {
+    const std::string path = absl::StrCat(key, ".", std::string(name.str()));
+    if (!list.is_array()) return WrongType(list, path, "a list of tables");
+    for (const toml::node& entry : *list.as_array()) {
+      if (!entry.is_table()) return WrongType(entry, path, "a list of tables");
+      const toml::table& table = *entry.as_table();
+      found.push_back({entry.source().begin,
+                       {std::string(name.str()), Settings(table),
+                        Recipe(std::make_shared<const Tree>(Tree{table}))}});
+    }
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Alternative> alternatives;
+  for (auto& [place, alternative] : found) alternatives.push_back(std::move(alternative));
+  return alternatives;
+}
+
+Recipe Recipe::Without(const std::string& key) const {
+  toml::table table = tree_->table;
+  table.erase(key);
+  return Recipe(std::make_shared<const Tree>(Tree{std::move(table)}));
 }
 
 namespace internal {

@@ -160,6 +160,17 @@ class Recipe {
   struct Cell;
   absl::StatusOr<std::vector<Cell>> Cells() const;
 
+  // The entries of the table `key`, in the order of the file: each name with a list of tables,
+  // every one a recipe of its own.
+  //
+  //   [methods]
+  //   hqq = [{bits = 4}, {bits = 3, group_size = 64}]
+  struct Alternative;
+  absl::StatusOr<std::vector<Alternative>> Alternatives(const std::string& key) const;
+
+  // This recipe without the top-level `key`.
+  Recipe Without(const std::string& key) const;
+
  private:
   struct Tree;
   explicit Recipe(std::shared_ptr<const Tree> tree) : tree_(std::move(tree)) {}
@@ -171,6 +182,12 @@ class Recipe {
 struct Recipe::Cell {
   std::string name;  // "softpick-seed2": the values of the sweep, safe as a folder name
   Recipe recipe;     // without [sweep]
+};
+
+struct Recipe::Alternative {
+  std::string name;      // "hqq"
+  std::string settings;  // "bits=3 group_size=64", by key
+  Recipe recipe;
 };
 
 // The whole config as TOML that reads back to the same config.

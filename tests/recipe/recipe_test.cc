@@ -195,5 +195,27 @@ TEST(Recipe, DumpReadsBackToTheSame) {
   EXPECT_EQ(read.model.attention.constants, config.model.attention.constants);
 }
 
+TEST(Recipe, AlternativesKeepTheirOrder) {
+  const Recipe recipe =
+      Recipe::Parse(
+          "name = \"a\"\n[methods]\nrtn = [{bits = 4}]\nhqq = [{bits = 3, solver = \"v2\"}, {}]\n",
+          "r.toml")
+          .value();
+  const auto alternatives = recipe.Alternatives("methods").value();
+  ASSERT_EQ(alternatives.size(), 3u);
+  EXPECT_EQ(alternatives[0].name, "rtn");
+  EXPECT_EQ(alternatives[0].settings, "bits=4");
+  EXPECT_EQ(alternatives[1].name, "hqq");
+  EXPECT_EQ(alternatives[1].settings, "bits=3 solver=v2");
+  EXPECT_EQ(alternatives[2].settings, "");
+  EXPECT_FALSE(recipe.Without("methods").Alternatives("methods").ok());
+  EXPECT_THAT(std::string(Recipe::Parse("[methods]\nrtn = 4\n", "r.toml")
+                              .value()
+                              .Alternatives("methods")
+                              .status()
+                              .message()),
+              testing::HasSubstr("list of tables"));
+}
+
 }  // namespace
 }  // namespace attnlab
