@@ -8,7 +8,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -56,9 +58,29 @@ struct CompressedMatrix {
   at::Tensor dense;                            // [out, in] float32: pruned, kept as numbers
 };
 
+// One setting of a method, with the value that it has.
+struct MethodSetting {
+  std::string name, value, help;
+};
+
+// The settings of a struct that lists its fields (libs/core/fields.h).
+template <class Settings>
+std::vector<MethodSetting> DescribeSettings(Settings settings) {
+  std::vector<MethodSetting> described;
+  settings.ForEach([&](const char* name, auto& value, const char* help) {
+    std::ostringstream text;
+    text << std::boolalpha << value;
+    described.push_back({name, text.str(), help});
+  });
+  return described;
+}
+
 class Method {
  public:
   virtual ~Method() = default;
+
+  // DescribeSettings of its settings.
+  virtual std::vector<MethodSetting> settings() const = 0;
 
   virtual CalibrationNeeds needs() const { return {}; }
 
