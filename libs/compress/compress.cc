@@ -1,8 +1,10 @@
 #include "libs/compress/compress.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <initializer_list>
@@ -77,6 +79,17 @@ class Walk {
     forward.probe = &probe;
     for (const at::Tensor& x : streams_) model_.RunLayer(layer, x, forward);
     inputs_ = probe.Finish();
+    if (needs_.sample_sequences > 0) inputs_.sequences = FirstSequences();
+  }
+
+  at::Tensor FirstSequences() const {
+    std::vector<at::Tensor> rows;
+    int64_t missing = needs_.sample_sequences;
+    for (size_t i = 0; i < streams_.size() && missing > 0; ++i) {
+      rows.push_back(streams_[i].narrow(0, 0, std::min(missing, streams_[i].size(0))));
+      missing -= rows.back().size(0);
+    }
+    return at::cat(rows);
   }
 
   absl::Status CompressMatrix(int64_t layer, MatrixSlot slot) {

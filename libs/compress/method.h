@@ -36,12 +36,14 @@ struct InputMoments {
 // The inputs of a layer's matrices: of q, k and v; of o; of gate and up; of down.
 struct LayerInputs {
   InputMoments attention, output, mlp, down;
+  at::Tensor sequences;  // [n, T, hidden]: the residual stream before the layer; when asked for
 };
 
 struct CalibrationNeeds {
-  bool inputs = false;        // any of InputMoments
-  bool hessian = false;       // InputMoments::hessian
-  int64_t sample_tokens = 0;  // rows of InputMoments::sample
+  bool inputs = false;           // any of InputMoments
+  bool hessian = false;          // InputMoments::hessian
+  int64_t sample_tokens = 0;     // rows of InputMoments::sample
+  int64_t sample_sequences = 0;  // rows of LayerInputs::sequences
 };
 
 struct MatrixWork {

@@ -8,6 +8,25 @@
 #include <algorithm>
 
 namespace attnlab {
+namespace {
+
+constexpr int64_t kBlock = 512;
+
+// sums += x^T x on and below the diagonal, by blocks of rows: half the products.
+void AddLowerProducts(const at::Tensor& x, at::Tensor& sums) {
+  const int64_t width = x.size(1);
+  for (int64_t begin = 0; begin < width; begin += kBlock) {
+    const int64_t end = std::min(begin + kBlock, width);
+    sums.slice(0, begin, end)
+        .slice(1, 0, end)
+        .addmm_(x.slice(1, begin, end).t(), x.slice(1, 0, end));
+  }
+}
+
+// What lies below the diagonal mirrored above it.
+at::Tensor Mirrored(const at::Tensor& lower) { return lower.tril() + lower.tril(-1).t(); }
+
+}  // namespace
 
 void MomentsProbe::OnMatrixInput(int64_t /*layer*/, MatrixSlot first, const at::Tensor& input) {
   Sums& sums = first == MatrixSlot::kQ      ? attention_
@@ -24,7 +43,7 @@ void MomentsProbe::OnMatrixInput(int64_t /*layer*/, MatrixSlot first, const at::
   sums.largest = first_batch ? largest : at::maximum(sums.largest, largest);
   if (needs_.hessian) {
     if (first_batch) sums.products = at::zeros({x.size(1), x.size(1)}, x.options());
-    sums.products.addmm_(x.t(), x);
+    AddLowerProducts(x, sums.products);
   }
   if (needs_.sample_tokens > 0) {
     const int64_t stride = std::max<int64_t>(1, total_tokens_ / needs_.sample_tokens);
@@ -46,7 +65,7 @@ InputMoments MomentsProbe::Finish(const Sums& sums) const {
   moments.square_norm = sums.squares / sequences;
   moments.abs_mean = sums.absolutes / static_cast<double>(sums.tokens);
   moments.abs_max = sums.largest;
-  if (needs_.hessian) moments.hessian = sums.products * (2.0 / sequences);
+  if (needs_.hessian) moments.hessian = Mirrored(sums.products) * (2.0 / sequences);
   if (needs_.sample_tokens > 0) moments.sample = at::cat(sums.sample);
   return moments;
 }
