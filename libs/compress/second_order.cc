@@ -28,8 +28,8 @@ at::Tensor InverseFactor(const at::Tensor& hessian) {
 
 }  // namespace
 
-absl::StatusOr<SecondOrder> FactorInverse(const at::Tensor& hessian, double damp, bool by_diagonal,
-                                          const std::string& name) {
+absl::StatusOr<SecondOrder> FactorInverse(const at::Tensor& hessian, double damp,
+                                          bool by_diagonal) {
   ATTNLAB_CHECK(hessian.dim() == 2 && hessian.size(0) == hessian.size(1));
   SecondOrder result;
   at::Tensor damped = hessian.clone();
@@ -44,9 +44,9 @@ absl::StatusOr<SecondOrder> FactorInverse(const at::Tensor& hessian, double damp
   result.factor = InverseFactor(damped);
   if (!result.factor.defined()) {
     return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: the Hessian of its %d inputs is singular with damp = %g; calibrate on more tokens "
+        "the Hessian of its %d inputs is singular with damp = %g; calibrate on more tokens "
         "(several times %d) or raise damp",
-        name, hessian.size(0), damp, hessian.size(0)));
+        hessian.size(0), damp, hessian.size(0)));
   }
   return result;
 }

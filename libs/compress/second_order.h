@@ -10,8 +10,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string>
-
 #include "absl/status/statusor.h"
 
 namespace attnlab {
@@ -24,9 +22,8 @@ struct SecondOrder {
 
 // Dead inputs get 1 on the diagonal, then `damp` times the mean of the diagonal is added to it.
 // by_diagonal: the columns with the largest diagonal come first (GPTQ's act-order).
-// FailedPrecondition that begins with `name`, the matrix, when what comes out is not positive
-// definite.
+// FailedPrecondition when what comes out is not positive definite.
 absl::StatusOr<SecondOrder> FactorInverse(const at::Tensor& hessian,  // [in, in] float32
-                                          double damp, bool by_diagonal, const std::string& name);
+                                          double damp, bool by_diagonal);
 
 }  // namespace attnlab

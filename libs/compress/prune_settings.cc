@@ -1,0 +1,61 @@
+// Settings of pruning, and the storage of its results.
+
+#include "libs/compress/prune_settings.h"
+
+#include "libs/compress/masks.h"
+#include "libs/core/status.h"
+
+namespace attnlab {
+namespace {
+
+absl::StatusOr<SparsePattern> ParsePattern(const std::string& text) {
+  if (text == "unstructured") return SparsePattern();
+  if (text == "2:4") return SparsePattern{2, 4};
+  if (text == "4:8") return SparsePattern{4, 8};
+  return absl::InvalidArgumentError(
+      absl::StrFormat("pattern = \"%s\": must be unstructured, 2:4 or 4:8", text));
+}
+
+}  // namespace
+
+absl::Status PruningMethod::Init(const PruneSettings& settings) {
+  settings_ = settings;
+  ATTNLAB_ASSIGN_OR_RETURN(pattern_, ParsePattern(settings.pattern));
+  if (settings.store != "compressed" && settings.store != "dense") {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("store = \"%s\": must be compressed or dense", settings.store));
+  }
+  if (!(settings.sparsity > 0 && settings.sparsity < 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sparsity = %g: must be above 0 and below 1", settings.sparsity));
+  }
+  if (pattern_.period > 0 && settings.sparsity != 0.5) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "sparsity = %g: the pattern %s removes half; leave sparsity out or choose unstructured",
+        settings.sparsity, settings.pattern));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PruningMethod::Check(const ModelConfig& config) const {
+  const int64_t period = pattern_.period;
+  if (period == 0) return absl::OkStatus();
+  const auto check = [&](const char* what, int64_t inputs) {
+    if (inputs % period == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "pattern %s: %s = %d must be a multiple of %d", settings_.pattern, what, inputs, period));
+  };
+  ATTNLAB_RETURN_IF_ERROR(check("hidden_size", config.hidden_size));
+  ATTNLAB_RETURN_IF_ERROR(check("intermediate_size", config.intermediate_size));
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    ATTNLAB_RETURN_IF_ERROR(
+        check("the width of all heads", config.Heads(layer) * config.HeadDim()));
+  }
+  return absl::OkStatus();
+}
+
+at::Tensor PruningMethod::PatternMask(const at::Tensor& scores) const {
+  return MaskOfPeriods(scores, pattern_.zeros, pattern_.period);
+}
+
+}  // namespace attnlab
