@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "apps/cli.h"
 #include "apps/eval/output.h"
-#include "apps/eval/subject.h"
+#include "apps/subject.h"
 #include "libs/analysis/analyze.h"
 #include "libs/analysis/report.h"
 #include "libs/core/log.h"

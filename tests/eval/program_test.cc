@@ -5,7 +5,7 @@
 #include <string>
 
 #include "apps/eval/output.h"
-#include "apps/eval/subject.h"
+#include "apps/subject.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "libs/core/files.h"

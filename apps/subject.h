@@ -1,4 +1,4 @@
-// What is evaluated: a model folder, its tokenizer, and the held-out data that its run names.
+// What programs open to measure or compress it: a model folder, its tokenizer, and the held-out data that its run names.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "libs/data/batch_source.h"
 #include "libs/model/transformer.h"
 #include "libs/text/tokenizer.h"
+#include "libs/train/config.h"
 
 namespace attnlab {
 
@@ -24,7 +25,9 @@ struct SubjectOptions {
 };
 
 struct Subject {
-  std::string name;  // of the recipe, or of the folder
+  std::string folder;            // of the model itself
+  std::optional<RunConfig> run;  // the recipe of the run that it is of; none for one from elsewhere
+  std::string name;              // of the recipe, or of the folder
   int64_t seed = 0;  // of the run
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Tokenizer> tokenizer;   // null: the model reads no text

@@ -1,4 +1,4 @@
-#include "apps/eval/subject.h"
+#include "apps/subject.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -82,6 +82,8 @@ absl::StatusOr<Subject> OpenSubject(const SubjectOptions& options) {
   ATTNLAB_ASSIGN_OR_RETURN(Transformer model, LoadModel(folder.string(), device));
   subject.model = std::make_unique<Transformer>(std::move(model));
   ATTNLAB_ASSIGN_OR_RETURN(const std::optional<RunConfig> run, RunRecipe(folder));
+  subject.folder = folder.string();
+  subject.run = run;
   subject.name = run ? run->name : folder.filename().string();
   subject.seed = run ? run->seed : 0;
   const std::string precision = !options.precision.empty() ? options.precision

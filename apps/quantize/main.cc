@@ -1,0 +1,18 @@
+// quantize MODEL: stores a model's weights with fewer bits; quantize SWEEP.toml: many of them,
+// scored.
+
+#include "apps/compress/program.h"
+
+int main(int argc, char** argv) {
+  const attnlab::CompressProgram program = {
+      "quantize",
+      "Stores a model's weights with fewer bits, or runs a sweep of methods and scores each.",
+      {"quantize runs/quickstart/softpick --method rtn --bits 4 --group-size 32 --out runs/rtn4",
+       "quantize runs/quickstart/softpick --method gptq --bits 4 --set act_order=true --out "
+       "runs/gptq4",
+       "quantize experiments/softpick_quantization/s26.toml --out runs/quantized",
+       "quantize --list"},
+      {{"bits", "bits", "bits of a stored weight"},
+       {"group-size", "group_size", "weights of a row that share a scale; 0 = the whole row"}}};
+  return attnlab::RunCompressProgram(program, argc, argv);
+}
