@@ -10,12 +10,19 @@ namespace {
 
 class Magnitude : public PruningMethod {
  public:
+  explicit Magnitude(const PruneSettings& settings) : settings_(settings) {}
+
+  std::vector<MethodSetting> settings() const override { return DescribeSettings(settings_); }
+
   absl::StatusOr<CompressedMatrix> Compress(const MatrixWork& work) const override {
     const at::Tensor scores = work.weight.abs();
     const at::Tensor mask =
         pattern().period > 0 ? PatternMask(scores) : MaskOfAll(scores, sparsity());
-    return Store(work.weight.masked_fill(mask, 0));
+    return Remove(work.weight, mask);
   }
+
+ private:
+  const PruneSettings settings_;
 };
 
 }  // namespace
@@ -23,7 +30,7 @@ class Magnitude : public PruningMethod {
 absl::StatusOr<std::unique_ptr<Method>> MakeMagnitude(const Recipe& settings) {
   PruneSettings read;
   ATTNLAB_RETURN_IF_ERROR(settings.Read(read));
-  auto method = std::make_unique<Magnitude>();
+  auto method = std::make_unique<Magnitude>(read);
   ATTNLAB_RETURN_IF_ERROR(method->Init(read));
   return method;
 }

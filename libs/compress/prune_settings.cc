@@ -21,10 +21,6 @@ absl::StatusOr<SparsePattern> ParsePattern(const std::string& text) {
 absl::Status PruningMethod::Init(const PruneSettings& settings) {
   settings_ = settings;
   ATTNLAB_ASSIGN_OR_RETURN(pattern_, ParsePattern(settings.pattern));
-  if (settings.store != "compressed" && settings.store != "dense") {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("store = \"%s\": must be compressed or dense", settings.store));
-  }
   if (!(settings.sparsity > 0 && settings.sparsity < 1)) {
     return absl::InvalidArgumentError(
         absl::StrFormat("sparsity = %g: must be above 0 and below 1", settings.sparsity));
@@ -56,6 +52,10 @@ absl::Status PruningMethod::Check(const ModelConfig& config) const {
 
 at::Tensor PruningMethod::PatternMask(const at::Tensor& scores) const {
   return MaskOfPeriods(scores, pattern_.zeros, pattern_.period);
+}
+
+CompressedMatrix PruningMethod::Remove(const at::Tensor& weight, const at::Tensor& mask) const {
+  return {.stored = nullptr, .dense = weight.masked_fill(mask, 0)};
 }
 
 }  // namespace attnlab

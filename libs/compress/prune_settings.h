@@ -21,13 +21,11 @@ struct SparsePattern {
 struct PruneSettings {
   double sparsity = 0.5;
   std::string pattern = "unstructured";
-  std::string store = "compressed";
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {
     visit("sparsity", sparsity, "share of the weights that is removed; 2:4 and 4:8 remove half");
     visit("pattern", pattern, "unstructured, 2:4 or 4:8 (removed : of consecutive inputs)");
-    visit("store", store, "2:4 alone: compressed (kept values and their places) or dense");
   }
 };
 
@@ -38,7 +36,6 @@ class PruningMethod : public Method {
   absl::Status Init(const PruneSettings& settings);
 
   absl::Status Check(const ModelConfig& config) const override;
-  Json QuantizationConfig() const override;
 
  protected:
   double sparsity() const { return settings_.sparsity; }
@@ -46,12 +43,10 @@ class PruningMethod : public Method {
 
   // The mask of scores [out, in]: whole matrix or rows, or the pattern's.
   at::Tensor PatternMask(const at::Tensor& scores) const;
-  // `dense` [out, in], already with its zeros, as the settings store it.
-  absl::StatusOr<CompressedMatrix> Store(const at::Tensor& dense) const;
+  // `weight` [out, in] without what the mask marks.
+  CompressedMatrix Remove(const at::Tensor& weight, const at::Tensor& mask) const;
 
  private:
-  bool compressed() const { return pattern_.period == 4 && settings_.store == "compressed"; }
-
   PruneSettings settings_;
   SparsePattern pattern_;
 };

@@ -21,20 +21,22 @@ struct WandaSettings : PruneSettings {
 
 class Wanda : public PruningMethod {
  public:
-  explicit Wanda(bool variant) : variant_(variant) {}
+  explicit Wanda(const WandaSettings& settings) : settings_(settings) {}
+
+  std::vector<MethodSetting> settings() const override { return DescribeSettings(settings_); }
 
   CalibrationNeeds needs() const override { return {.inputs = true}; }
 
   absl::StatusOr<CompressedMatrix> Compress(const MatrixWork& work) const override {
     const at::Tensor scores = WandaScores(work.weight, work.inputs->square_norm);
     const at::Tensor mask = pattern().period > 0 ? PatternMask(scores)
-                            : variant_           ? MaskOfScoreShare(scores, sparsity())
+                            : settings_.variant  ? MaskOfScoreShare(scores, sparsity())
                                                  : MaskOfRows(scores, sparsity());
-    return Store(work.weight.masked_fill(mask, 0));
+    return Remove(work.weight, mask);
   }
 
  private:
-  const bool variant_;
+  const WandaSettings settings_;
 };
 
 }  // namespace
@@ -42,7 +44,7 @@ class Wanda : public PruningMethod {
 absl::StatusOr<std::unique_ptr<Method>> MakeWanda(const Recipe& settings) {
   WandaSettings read;
   ATTNLAB_RETURN_IF_ERROR(settings.Read(read));
-  auto method = std::make_unique<Wanda>(read.variant);
+  auto method = std::make_unique<Wanda>(read);
   ATTNLAB_RETURN_IF_ERROR(method->Init(read));
   return method;
 }
