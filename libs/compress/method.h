@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -112,5 +113,10 @@ class Method {
   // The quantization_config of config.json; null when the weights stay numbers.
   virtual Json QuantizationConfig() const { return Json(); }
 };
+
+// The first error of `check` over the shapes of all matrices of a model's layers.
+absl::Status CheckMatrices(
+    const ModelConfig& config,
+    const std::function<absl::Status(const std::string& name, int64_t rows, int64_t cols)>& check);
 
 }  // namespace attnlab

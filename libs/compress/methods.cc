@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/compress/method_list.h"
@@ -52,6 +55,19 @@ absl::StatusOr<std::unique_ptr<Method>> MakeMethod(const std::string& kind, cons
   return absl::InvalidArgumentError(absl::StrCat("there is no method \"", name, "\" of `", kind,
                                                  "`; it knows ",
                                                  absl::StrJoin(MethodNames(kind), ", ")));
+}
+
+absl::Status CheckMatrices(
+    const ModelConfig& config,
+    const std::function<absl::Status(const std::string& name, int64_t rows, int64_t cols)>& check) {
+  for (const ParameterSpec& spec : ParameterSpecs(config)) {
+    const bool matrix = std::any_of(kMatrixSlots.begin(), kMatrixSlots.end(), [&](MatrixSlot slot) {
+      return absl::EndsWith(spec.name, absl::StrCat(SlotName(slot), ".weight"));
+    });
+    if (!matrix) continue;
+    ATTNLAB_RETURN_IF_ERROR(check(spec.name, spec.shape[0], spec.shape[1]));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace attnlab

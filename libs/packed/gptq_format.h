@@ -1,0 +1,46 @@
+// The storage of GPTQ, as AutoGPTQ began it and GPTQModel and transformers write it:
+//
+//     qweight int32 [in * bits / 32, out]      codes along the input, the first in the lowest bits
+//     qzeros  int32 [groups, out * bits / 32]  zeros along the output; less one in version 1
+//     scales  float16 [groups, out]            g_idx int32 [in]: the group of each input
+//
+//     W_ij = scales[g, i] (code_ij - zero[g, i]),  g = g_idx[j]
+//
+// 3-bit codes lie 32 in three words without gaps, the 11th and 22nd split between two.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "libs/io/json.h"
+#include "libs/packed/formats.h"
+#include "libs/packed/stored_matrix.h"
+
+namespace attnlab {
+
+struct GptqFormat {
+  int64_t bits = 4;        // 2, 3, 4 or 8
+  int64_t group_size = 0;  // 0: one group a row
+  bool symmetric = true;
+  bool act_order = false;
+};
+
+// InvalidArgument unless bits are known and rows and cols fill whole words: both multiples of 32.
+absl::Status CheckGptqFormat(int64_t bits, int64_t rows, int64_t cols);
+
+// Scales are rounded to float16. Zeros are integers from 0 to 2^bits (version 1 keeps zero - 1 in
+// `bits` bits and lets 0 wrap around).
+std::shared_ptr<const StoredMatrix> MakeGptqMatrix(const at::Tensor& codes,        // [rows, cols]
+                                                   const at::Tensor& scales,       // [rows, groups]
+                                                   const at::Tensor& zeros,        // [rows, groups]
+                                                   const at::Tensor& group_index,  // [cols]
+                                                   int64_t bits);
+
+// The quantization_config of a model folder.
+Json GptqConfig(const GptqFormat& format);
+
+}  // namespace attnlab
