@@ -18,7 +18,7 @@ class Magnitude : public PruningMethod {
     const at::Tensor scores = work.weight.abs();
     const at::Tensor mask =
         pattern().period > 0 ? PatternMask(scores) : MaskOfAll(scores, sparsity());
-    return Remove(work.weight, mask);
+    return Keep(work.weight.masked_fill(mask, 0));
   }
 
  private:

@@ -36,26 +36,21 @@ absl::Status PruningMethod::Init(const PruneSettings& settings) {
 absl::Status PruningMethod::Check(const ModelConfig& config) const {
   const int64_t period = pattern_.period;
   if (period == 0) return absl::OkStatus();
-  const auto check = [&](const char* what, int64_t inputs) {
-    if (inputs % period == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "pattern %s: %s = %d must be a multiple of %d", settings_.pattern, what, inputs, period));
-  };
-  ATTNLAB_RETURN_IF_ERROR(check("hidden_size", config.hidden_size));
-  ATTNLAB_RETURN_IF_ERROR(check("intermediate_size", config.intermediate_size));
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    ATTNLAB_RETURN_IF_ERROR(
-        check("the width of all heads", config.Heads(layer) * config.HeadDim()));
-  }
-  return absl::OkStatus();
+  return CheckMatrices(
+      config, [&](const std::string& name, int64_t /*rows*/, int64_t cols) -> absl::Status {
+        if (cols % period == 0) return absl::OkStatus();
+        return absl::InvalidArgumentError(
+            absl::StrFormat("pattern %s: the inputs of %s, %d, must be a multiple of %d",
+                            settings_.pattern, name, cols, period));
+      });
 }
 
 at::Tensor PruningMethod::PatternMask(const at::Tensor& scores) const {
   return MaskOfPeriods(scores, pattern_.zeros, pattern_.period);
 }
 
-CompressedMatrix PruningMethod::Remove(const at::Tensor& weight, const at::Tensor& mask) const {
-  return {.stored = nullptr, .dense = weight.masked_fill(mask, 0)};
+CompressedMatrix PruningMethod::Keep(const at::Tensor& pruned) const {
+  return {.stored = nullptr, .dense = pruned};
 }
 
 }  // namespace attnlab

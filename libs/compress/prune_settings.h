@@ -43,8 +43,8 @@ class PruningMethod : public Method {
 
   // The mask of scores [out, in]: whole matrix or rows, or the pattern's.
   at::Tensor PatternMask(const at::Tensor& scores) const;
-  // `weight` [out, in] without what the mask marks.
-  CompressedMatrix Remove(const at::Tensor& weight, const at::Tensor& mask) const;
+  // `pruned` [out, in] as it is stored.
+  CompressedMatrix Keep(const at::Tensor& pruned) const;
 
  private:
   PruneSettings settings_;

@@ -32,7 +32,7 @@ class Wanda : public PruningMethod {
     const at::Tensor mask = pattern().period > 0 ? PatternMask(scores)
                             : settings_.variant  ? MaskOfScoreShare(scores, sparsity())
                                                  : MaskOfRows(scores, sparsity());
-    return Remove(work.weight, mask);
+    return Keep(work.weight.masked_fill(mask, 0));
   }
 
  private:
