@@ -67,10 +67,10 @@ absl::Status CheckGptqFormat(int64_t bits, int64_t rows, int64_t cols) {
     return absl::InvalidArgumentError(
         absl::StrCat("bits = ", bits, ": the GPTQ layout holds 2, 3, 4 or 8"));
   }
-  if (rows % 32 != 0 || cols % 32 != 0) {
+  if (rows * bits % 32 != 0 || cols * bits % 32 != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a matrix of ", rows, " x ", cols,
-                     ": the GPTQ layout holds sizes that are multiples of 32"));
+        absl::StrCat("a matrix of ", rows, " x ", cols, ": the GPTQ layout packs ", bits,
+                     "-bit numbers into words of 32 bits, which these sizes do not fill"));
   }
   return absl::OkStatus();
 }

@@ -29,7 +29,7 @@ struct GptqFormat {
   bool act_order = false;
 };
 
-// InvalidArgument unless bits are known and rows and cols fill whole words: both multiples of 32.
+// InvalidArgument unless bits are known and numbers of a row and of a column fill whole words.
 absl::Status CheckGptqFormat(int64_t bits, int64_t rows, int64_t cols);
 
 // Scales are rounded to float16. Zeros are integers from 0 to 2^bits (version 1 keeps zero - 1 in
