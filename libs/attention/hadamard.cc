@@ -68,7 +68,7 @@ std::string Describe(const HadamardShape& shape) {
   return shape.paley > 1 ? std::to_string(shape.paley) + " x " + power : power;
 }
 
-at::Tensor HadamardTransform(const at::Tensor& x, const HadamardShape& shape) {
+at::Tensor HadamardTransform(const at::Tensor& x, const HadamardShape& shape, bool inverse) {
   const int64_t outer = shape.blocks * shape.paley;
   TORCH_CHECK(outer * shape.power == x.size(-1), "a Hadamard transform of size ",
               outer * shape.power, " does not fit ", x.size(-1), " numbers");
@@ -76,7 +76,7 @@ at::Tensor HadamardTransform(const at::Tensor& x, const HadamardShape& shape) {
   at::Tensor y = Sylvester(x.to(type).reshape({-1, outer, shape.power}));
   if (shape.paley > 1) {
     const at::Tensor paley = PaleyMatrix(shape.paley).to(y.options());
-    y = at::matmul(paley.t(), y);
+    y = at::matmul(inverse ? paley : paley.t(), y);
   }
   y = y / std::sqrt(static_cast<double>(shape.paley * shape.power));
   return y.reshape(x.sizes()).to(x.scalar_type());

@@ -26,8 +26,9 @@ HadamardShape FindHadamard(int64_t n, bool sylvester_only = false);
 // "44 x 32", "2 blocks of 64".
 std::string Describe(const HadamardShape& shape);
 
-// x H: [..., n] in the dtype of x; float64 is computed as such, other types in float32.
-at::Tensor HadamardTransform(const at::Tensor& x, const HadamardShape& shape);
+// x H, or x H^T, its inverse: [..., n] in the dtype of x; float64 is computed as such, other types
+// in float32.
+at::Tensor HadamardTransform(const at::Tensor& x, const HadamardShape& shape, bool inverse = false);
 inline at::Tensor HadamardTransform(const at::Tensor& x) {
   return HadamardTransform(x, FindHadamard(x.size(-1)));
 }

@@ -26,6 +26,8 @@ TEST(Hadamard, IsOrthonormalWithEntriesOfOneSize) {
   for (const int64_t n : {1, 2, 12, 20, 64, 96, 512, 1408}) {
     const at::Tensor h = HadamardTransform(at::eye(n, at::kDouble));
     EXPECT_LT((h.matmul(h.t()) - at::eye(n, at::kDouble)).abs().max().item<double>(), 1e-12) << n;
+    const at::Tensor back = HadamardTransform(h, FindHadamard(n), /*inverse=*/true);
+    EXPECT_LT((back - at::eye(n, at::kDouble)).abs().max().item<double>(), 1e-12) << n;
     EXPECT_LT((h.abs() - 1 / std::sqrt(n)).abs().max().item<double>(), 1e-12) << n;
   }
 }
