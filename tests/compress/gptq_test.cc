@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <string>
 
 #include "tests/compress/correlated.h"
@@ -71,15 +72,16 @@ NaiveGptq SolveNaively(const CorrelatedCase& made, const GptqOptions& options) {
   const bool fixed = options.group_size == 0 || options.static_groups;
   NaiveGptq result = {at::zeros(weight.sizes(), at::kDouble), {}};
   at::Tensor at_block_start = weight.clone();
-  NaiveGrid grid;
+  std::map<int64_t, NaiveGrid> grids;  // by group
   const auto round = [&](int64_t i, const at::Tensor& current, const at::Tensor&) {
     if (i % 128 == 0) at_block_start = current.clone();
-    const int64_t column = options.static_groups ? order[i].item<int64_t>() : i;
-    const int64_t first = column / size * size;
-    if (fixed || i % size == 0) {
-      grid = FitNaive((fixed ? original : at_block_start).slice(1, first, first + size),
-                      options.bits, options.symmetric);
+    const int64_t group = (options.static_groups ? order[i].item<int64_t>() : i) / size;
+    if (grids.count(group) == 0) {
+      const at::Tensor& source = fixed ? original : at_block_start;
+      grids[group] = FitNaive(source.slice(1, group * size, (group + 1) * size), options.bits,
+                              options.symmetric);
     }
+    const NaiveGrid& grid = grids[group];
     const at::Tensor codes = NearestCodes(current.select(1, i), grid, options.bits);
     result.codes.select(1, i).copy_(codes);
     return grid.scale * (codes - grid.zero);
