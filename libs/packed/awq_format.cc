@@ -1,0 +1,135 @@
+#include "libs/packed/awq_format.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "libs/core/check.h"
+#include "libs/core/status.h"
+#include "libs/packed/bits.h"
+#include "libs/packed/format_list.h"
+
+namespace attnlab {
+namespace {
+
+constexpr int64_t kBits = 4, kPerWord = 32 / kBits;
+
+// Columns of x [n, m] in groups of eight, the k-th of the result being number order[k] of the
+// group.
+at::Tensor Reorder(const at::Tensor& x, at::ArrayRef<int64_t> order) {
+  const at::Tensor index = at::tensor(order, at::TensorOptions(at::kLong).device(x.device()));
+  return x.unflatten(1, {-1, kPerWord}).index_select(2, index).flatten(1);
+}
+
+// [n, m] of 4-bit codes -> int32 [n, m / 8].
+at::Tensor PackColumns(const at::Tensor& codes) {
+  return PackRows(Reorder(codes.to(at::kByte), {0, 2, 4, 6, 1, 3, 5, 7}).t(), kBits)
+      .t()
+      .contiguous();
+}
+
+// The reverse, uint8.
+at::Tensor UnpackColumns(const at::Tensor& words) {
+  return Reorder(UnpackRows(words.t().contiguous(), kBits).t(), {0, 4, 1, 5, 2, 6, 3, 7});
+}
+
+class AwqMatrix : public StoredMatrix {
+ public:
+  AwqMatrix(int64_t rows, int64_t cols, at::Tensor qweight, at::Tensor qzeros, at::Tensor scales)
+      : StoredMatrix(rows, cols),
+        qweight_(std::move(qweight)),
+        qzeros_(std::move(qzeros)),
+        scales_(std::move(scales)) {}
+
+  at::Tensor Dense(at::ScalarType dtype) const override {
+    const at::Tensor codes = UnpackColumns(qweight_).to(at::kFloat);
+    at::Tensor numbers = codes.view({scales_.size(0), -1, rows()});  // [groups, group size, out]
+    numbers.sub_(UnpackColumns(qzeros_).unsqueeze(1)).mul_(scales_.to(at::kFloat).unsqueeze(1));
+    return codes.t().contiguous().to(dtype);
+  }
+
+  SuffixedTensors Tensors() const override {
+    return {{"qweight", qweight_}, {"qzeros", qzeros_}, {"scales", scales_}};
+  }
+
+  std::shared_ptr<const StoredMatrix> To(at::Device device) const override {
+    return std::make_shared<AwqMatrix>(rows(), cols(), qweight_.to(device), qzeros_.to(device),
+                                       scales_.to(device));
+  }
+
+ private:
+  const at::Tensor qweight_, qzeros_, scales_;
+};
+
+// AutoAWQ calls the layout `version`, newer transformers `format`.
+absl::Status CheckVersion(const JsonRef& config) {
+  const JsonRef field = config["version"].present() ? config["version"] : config["format"];
+  ATTNLAB_ASSIGN_OR_RETURN(const std::string version, field.StringOr("gemm"));
+  if (absl::AsciiStrToLower(version) == "gemm") return absl::OkStatus();
+  return field.Error(absl::StrCat("\"", version, "\" is not gemm, the one layout of AWQ known"));
+}
+
+}  // namespace
+
+absl::Status CheckAwqFormat(int64_t bits, int64_t group_size, int64_t rows, int64_t cols) {
+  if (bits != kBits) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("bits = ", bits, ": the AWQ layout holds 4 alone"));
+  }
+  if (rows % kPerWord != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a matrix with ", rows, " outputs: the AWQ layout packs 8 into a word"));
+  }
+  if (group_size < 0 || (group_size > 0 && cols % group_size != 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("group_size = ", group_size, " does not divide the ", cols, " inputs"));
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<const StoredMatrix> MakeAwqMatrix(const at::Tensor& codes, const at::Tensor& scales,
+                                                  const at::Tensor& zeros) {
+  const int64_t rows = codes.size(0), cols = codes.size(1);
+  ATTNLAB_CHECK(cols % scales.size(1) == 0 && scales.sizes() == zeros.sizes());
+  ATTNLAB_CHECK(CheckAwqFormat(kBits, cols / scales.size(1), rows, cols).ok());
+  return std::make_shared<AwqMatrix>(rows, cols, PackColumns(codes.t()), PackColumns(zeros.t()),
+                                     scales.to(at::kHalf).t().contiguous());
+}
+
+Json AwqConfig(int64_t group_size) {
+  Json config = Json::MakeObject();
+  config.Set("quant_method", "awq")
+      .Set("bits", kBits)
+      .Set("group_size", group_size == 0 ? int64_t{-1} : group_size)
+      .Set("zero_point", true)
+      .Set("version", "gemm")
+      .Set("modules_to_not_convert", Json());
+  return config;
+}
+
+absl::StatusOr<std::shared_ptr<const StoredMatrix>> ReadAwqMatrix(MatrixTensors& tensors,
+                                                                  int64_t rows, int64_t cols,
+                                                                  const JsonRef& config) {
+  ATTNLAB_RETURN_IF_ERROR(CheckVersion(config));
+  ATTNLAB_ASSIGN_OR_RETURN(const int64_t bits, config["bits"].Integer());
+  ATTNLAB_ASSIGN_OR_RETURN(int64_t group_size, config["group_size"].Integer());
+  if (group_size == -1) group_size = cols;
+  const absl::Status status = group_size == 0 ? config["group_size"].Error("must not be 0")
+                                              : CheckAwqFormat(bits, group_size, rows, cols);
+  if (!status.ok()) return Annotate(status, tensors.name());
+  const int64_t words = rows / kPerWord, groups = cols / group_size;
+  ATTNLAB_ASSIGN_OR_RETURN(at::Tensor qweight, tensors.Take("qweight", at::kInt, {cols, words}));
+  ATTNLAB_ASSIGN_OR_RETURN(at::Tensor qzeros, tensors.Take("qzeros", at::kInt, {groups, words}));
+  ATTNLAB_ASSIGN_OR_RETURN(at::Tensor scales, tensors.Take("scales", at::kHalf, {groups, rows}));
+  if (!scales.isfinite().all().item<bool>()) {
+    return tensors.Error("scales", "has a number that is not finite");
+  }
+  return std::make_shared<AwqMatrix>(rows, cols, std::move(qweight), std::move(qzeros),
+                                     std::move(scales));
+}
+
+}  // namespace attnlab
