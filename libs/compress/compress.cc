@@ -94,7 +94,8 @@ class Walk {
 
   absl::Status CompressMatrix(int64_t layer, MatrixSlot slot) {
     const auto start = Clock::now();
-    const at::Tensor before = model_.Matrix(layer, slot).detach().to(at::kFloat);
+    const at::Tensor before =
+        model_.Matrix(layer, slot).detach().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     MatrixWork work;
     work.name = MatrixName(layer, slot);
     work.layer = layer;
