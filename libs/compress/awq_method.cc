@@ -1,5 +1,5 @@
 // The method awq: factors found and folded layer by layer (libs/compress/awq.h), clipped weights,
-// asymmetric grids in GPTQ's storage.
+// asymmetric grids; 4 bits lie in AWQ's layout, others in GPTQ's.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -12,6 +12,7 @@
 #include "libs/compress/input_scales.h"
 #include "libs/compress/method_list.h"
 #include "libs/core/status.h"
+#include "libs/packed/awq_format.h"
 #include "libs/packed/gptq_format.h"
 
 namespace attnlab {
@@ -126,11 +127,12 @@ class Awq : public Method {
   }
 
   absl::Status Check(const ModelConfig& config) const override {
-    ATTNLAB_RETURN_IF_ERROR(
-        CheckMatrices(config, [&](const std::string& name, int64_t rows, int64_t cols) {
-          return Annotate(CheckGptqFormat(settings_.bits, rows, cols), name);
-        }));
-    return CheckGroupSize(config, settings_.group_size);
+    ATTNLAB_RETURN_IF_ERROR(CheckGroupSize(config, grid_.group_size));
+    return CheckMatrices(config, [&](const std::string& name, int64_t rows, int64_t cols) {
+      return Annotate(own_layout() ? CheckAwqFormat(grid_.bits, grid_.group_size, rows, cols)
+                                   : CheckGptqFormat(grid_.bits, rows, cols),
+                      name);
+    });
   }
 
   bool prepares_layers() const override { return settings_.scale; }
@@ -161,18 +163,23 @@ class Awq : public Method {
     const int64_t group = grid_.group_size > 0 ? grid_.group_size : cols;
     const at::Tensor grouped = weight.reshape({-1, group});
     const Grid grid = FitAwqGrid(grouped, grid_.bits);
+    const at::Tensor codes = Codes(grouped, grid).view({rows, cols}),
+                     scales = grid.scale.view({rows, -1}), zeros = grid.zero.view({rows, -1});
+    if (own_layout()) return CompressedMatrix{MakeAwqMatrix(codes, scales, zeros), {}};
     const at::Tensor index = at::arange(cols, weight.options().dtype(at::kInt)).div(group, "floor");
-    return CompressedMatrix{
-        MakeGptqMatrix(Codes(grouped, grid).view({rows, cols}), grid.scale.view({rows, -1}),
-                       grid.zero.view({rows, -1}), index, grid_.bits),
-        {}};
+    return CompressedMatrix{MakeGptqMatrix(codes, scales, zeros, index, grid_.bits), {}};
   }
 
   Json QuantizationConfig() const override {
-    return GptqConfig({.bits = grid_.bits, .group_size = grid_.group_size, .symmetric = false});
+    return own_layout()
+               ? AwqConfig(grid_.group_size)
+               : GptqConfig(
+                     {.bits = grid_.bits, .group_size = grid_.group_size, .symmetric = false});
   }
 
  private:
+  bool own_layout() const { return grid_.bits == 4; }
+
   const Settings settings_;
   const AwqGridOptions grid_;
 };

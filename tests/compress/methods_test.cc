@@ -83,6 +83,7 @@ TEST(Methods, AwqBeatsItsGridsAlone) {
   const double both = OutputError("quantize", "awq", "bits = 3\ngroup_size = 32");
   EXPECT_LT(clipped, alone);
   EXPECT_LT(both, 0.9 * alone);
+  EXPECT_LT(OutputError("quantize", "awq", "bits = 4\ngroup_size = 64"), both);
 }
 
 TEST(Methods, SmoothQuantBeatsPlainIntegers) {
