@@ -15,8 +15,10 @@ namespace {
 BlockedOutput Forward(const ScoreBlocks& blocks) {
   const int64_t heads = blocks.q().size(0), queries = blocks.q().size(2);
   BlockedOutput result;
-  result.out =
-      at::empty({heads, blocks.groups(), queries, blocks.v().size(2)}, blocks.q().options());
+  // What a head learns sums whole rows, whose rounded outputs would not cancel.
+  const at::TensorOptions options =
+      blocks.learned_count() > 0 ? blocks.Statistics() : blocks.q().options();
+  result.out = at::empty({heads, blocks.groups(), queries, blocks.v().size(2)}, options);
   result.denominator = at::empty({heads, blocks.groups(), queries}, blocks.Statistics());
   if (blocks.weighting().shifted()) result.shift = at::empty_like(result.denominator);
   blocks.ForEach([&](const Block& block) {
@@ -93,7 +95,7 @@ void AddLearnedGradients(const ScoreBlocks& blocks, const Block& block, const Fi
 }
 
 void BackwardBlock(const ScoreBlocks& blocks, const Block& block, const at::Tensor& out_grad,
-                   const at::Tensor& out_dot, const at::Tensor& shift, const at::Tensor& reciprocal,
+                   const at::Tensor& out, const at::Tensor& shift, const at::Tensor& reciprocal,
                    const AttentionGradients& sums) {
   const Field m = shift.defined() ? Field(block.Rows(shift)) : Field();
   Weights<Dual<Field>> weights = blocks.weighting().WeighDual(blocks.Scores(block), m);
@@ -101,7 +103,10 @@ void BackwardBlock(const ScoreBlocks& blocks, const Block& block, const at::Tens
 
   const at::Tensor inverse = block.Rows(reciprocal);
   const at::Tensor row_grad = blocks.AsOperand(block.Rows(out_grad).mul(inverse));  // dO / den
-  const at::Tensor row_dot = block.Rows(out_dot).mul(inverse);                      // dO / den . o
+  const at::Tensor row_dot = row_grad.view(block.Rows(out).sizes())
+                                 .to(inverse.scalar_type())
+                                 .mul(block.Rows(out))
+                                 .sum(-1, /*keepdim=*/true);  // dO / den . o
   blocks.AddProduct(block.Keys(sums.v),
                     blocks.AsOperand(weights.weight.value.tensor()).transpose(1, 2), row_grad);
 
@@ -122,10 +127,9 @@ void BackwardBlock(const ScoreBlocks& blocks, const Block& block, const at::Tens
 AttentionGradients Backward(const ScoreBlocks& blocks, const at::Tensor& out_grad,
                             const BlockedOutput& forward) {
   const at::Tensor grad = blocks.FoldQueries(out_grad);
-  const at::ScalarType statistics = blocks.Statistics().dtype().toScalarType();
   const at::Tensor out = forward.out.reshape(grad.sizes());
-  const at::Tensor out_dot = grad.to(statistics).mul(out).sum(-1, /*keepdim=*/true);
-  const at::IntArrayRef rows = out_dot.sizes();
+  std::vector<int64_t> rows = grad.sizes().vec();
+  rows.back() = 1;
   const at::Tensor reciprocal = ReciprocalOf(forward.denominator.reshape(rows));
   const at::Tensor shift = forward.shift.defined() ? forward.shift.reshape(rows) : at::Tensor();
 
@@ -137,7 +141,7 @@ AttentionGradients Backward(const ScoreBlocks& blocks, const at::Tensor& out_gra
     sums.learned.push_back(at::zeros({blocks.q().size(0), blocks.groups()}, blocks.Statistics()));
   }
   blocks.ForEach([&](const Block& block) {
-    BackwardBlock(blocks, block, grad, out_dot, shift, reciprocal, sums);
+    BackwardBlock(blocks, block, grad, out, shift, reciprocal, sums);
   });
   return sums;
 }
@@ -150,7 +154,7 @@ BlockedOutput BlockedForward(const at::Tensor& q, const at::Tensor& k, const at:
   const c10::AutoGradMode no_grad(false);
   BlockedOutput result = Forward(ScoreBlocks(q, k, v, options, head_parameters));
   const int64_t batch = q.size(0), heads = q.size(1), queries = q.size(2);
-  result.out = result.out.view({batch, heads, queries, v.size(3)}).to(q.scalar_type());
+  result.out = result.out.view({batch, heads, queries, v.size(3)});
   result.denominator = result.denominator.view({batch, heads, queries});
   if (result.shift.defined()) result.shift = result.shift.view({batch, heads, queries});
   return result;

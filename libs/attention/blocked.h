@@ -21,7 +21,7 @@
 namespace attnlab {
 
 struct BlockedOutput {
-  at::Tensor out;          // [B, H, T, Dv], q's dtype
+  at::Tensor out;          // [B, H, T, Dv], q's dtype; that of statistics where heads learn numbers
   at::Tensor shift;        // [B, H, T] m; undefined for variants without one
   at::Tensor denominator;  // [B, H, T] den
 };

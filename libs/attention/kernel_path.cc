@@ -33,9 +33,13 @@ struct Call {
   at::Tensor q, k, v;
   std::vector<at::Tensor> learned;
 
+  // `wide`: computed in float32, the output too. A gradient of what heads learn sums whole rows,
+  // whose rounded outputs would not cancel.
   Call(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-       const std::vector<at::Tensor>& head_parameters)
-      : q(Dense(q)), k(Dense(k)), v(Dense(v)) {
+       const std::vector<at::Tensor>& head_parameters, bool wide = false)
+      : q(Dense(wide ? q.to(at::kFloat) : q)),
+        k(Dense(wide ? k.to(at::kFloat) : k)),
+        v(Dense(wide ? v.to(at::kFloat) : v)) {
     TORCH_CHECK(HasKernel(q), "no attention kernel for ", q.scalar_type(), " tensors on ",
                 q.device(), "; use implementation auto or blocked");
     for (const at::Tensor& t : head_parameters) learned.push_back(t.to(at::kFloat).contiguous());
@@ -79,11 +83,11 @@ bool HasKernel(const at::Tensor& q) {
 BlockedOutput KernelForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const AttentionOptions& options,
                             const std::vector<at::Tensor>& head_parameters, bool keep_statistics) {
-  const Call call(q, k, v, head_parameters);
+  const Call call(q, k, v, head_parameters, keep_statistics && !head_parameters.empty());
   ForwardArgs args;
   call.Describe(options, args);
   BlockedOutput result;
-  result.out = EmptyRowsFirst(q, v.size(3));
+  result.out = EmptyRowsFirst(call.q, v.size(3));
   args.out = ResultOf(result.out);
   if (keep_statistics) {
     const auto statistics = q.options().dtype(at::kFloat);
@@ -100,16 +104,18 @@ AttentionGradients KernelBackward(const at::Tensor& out_grad, const at::Tensor& 
                                   const at::Tensor& k, const at::Tensor& v,
                                   const BlockedOutput& forward, const AttentionOptions& options,
                                   const std::vector<at::Tensor>& head_parameters) {
-  const Call call(q, k, v, head_parameters);
-  const at::Tensor grad = Dense(out_grad);
+  const Call call(q, k, v, head_parameters, !head_parameters.empty());
+  const at::Tensor grad = Dense(out_grad.to(call.q.scalar_type()));
   BackwardArgs args;
   call.Describe(options, args);
   args.out = OperandOf(forward.out);
   args.out_grad = OperandOf(grad);
   args.shift = forward.shift.const_data_ptr<float>();
   args.denominator = forward.denominator.const_data_ptr<float>();
-  AttentionGradients result = {
-      EmptyRowsFirst(q, q.size(3)), EmptyRowsFirst(k, k.size(3)), EmptyRowsFirst(v, v.size(3)), {}};
+  AttentionGradients result = {EmptyRowsFirst(call.q, q.size(3)),
+                               EmptyRowsFirst(call.k, k.size(3)),
+                               EmptyRowsFirst(call.v, v.size(3)),
+                               {}};
   args.q_grad = ResultOf(result.q);
   args.k_grad = ResultOf(result.k);
   args.v_grad = ResultOf(result.v);
@@ -118,6 +124,9 @@ AttentionGradients KernelBackward(const at::Tensor& out_grad, const at::Tensor& 
     args.learned_grad[i] = result.learned[i].mutable_data_ptr<float>();
   }
   CheckRan(Backward(args));
+  for (at::Tensor* operand : {&result.q, &result.k, &result.v}) {
+    *operand = operand->to(q.scalar_type());
+  }
   return result;
 }
 

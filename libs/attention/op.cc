@@ -39,7 +39,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
             : BlockedForward(q, k, v, call->options, learned.unbind());
     context->save_for_backward({q, k, v, learned, result.out, result.shift, result.denominator});
     context->saved_data["call"] = at::IValue::make_capsule(call);
-    return result.out;
+    return result.out.to(q.scalar_type());
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
@@ -104,7 +104,7 @@ at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   }
   return use_kernel
              ? KernelForward(q, k, v, options, head_parameters, /*keep_statistics=*/false).out
-             : BlockedForward(q, k, v, options, head_parameters).out;
+             : BlockedForward(q, k, v, options, head_parameters).out.to(q.scalar_type());
 }
 
 }  // namespace attnlab

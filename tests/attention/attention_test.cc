@@ -91,7 +91,8 @@ TEST(Attention, RefusesShapesThatDoNotFit) {
   EXPECT_THROW(Attention(f.q, f.k, f.v.slice(2, 0, 3), {}), c10::Error);
 }
 
-// bfloat16 operands: the error stays that of rounding the operands and the output, a few 2^-8.
+// bfloat16 operands: the error stays that of rounding the operands and the output, a few 2^-8; what
+// heads learn is summed from numbers that were not rounded.
 TEST(Attention, BFloat16) {
   for (const std::string& weighting : WeightingNames()) {
     for (const char* implementation : {"blocked", "kernel", "reference"}) {
@@ -104,7 +105,7 @@ TEST(Attention, BFloat16) {
       EXPECT_EQ(ours.out.scalar_type(), at::kBFloat16);
       EXPECT_LT(Distance(ours.out, expected.out), 0.01) << weighting << " " << implementation;
       for (size_t i = 0; i < ours.grads.size(); ++i) {
-        EXPECT_LT(Distance(ours.grads[i], expected.grads[i]), 0.02)
+        EXPECT_LT(Distance(ours.grads[i], expected.grads[i]), i < 3 ? 0.02 : 0.001)
             << weighting << " " << implementation << " gradient " << i;
       }
     }
