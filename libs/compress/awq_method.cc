@@ -167,18 +167,18 @@ class Awq : public Method {
                      scales = grid.scale.view({rows, -1}), zeros = grid.zero.view({rows, -1});
     if (own_layout()) return CompressedMatrix{MakeAwqMatrix(codes, scales, zeros), {}};
     const at::Tensor index = at::arange(cols, weight.options().dtype(at::kInt)).div(group, "floor");
-    return CompressedMatrix{MakeGptqMatrix(codes, scales, zeros, index, grid_.bits), {}};
+    return CompressedMatrix{MakeGptqMatrix(codes, scales, zeros, index, GptqLayout()), {}};
   }
 
   Json QuantizationConfig() const override {
-    return own_layout()
-               ? AwqConfig(grid_.group_size)
-               : GptqConfig(
-                     {.bits = grid_.bits, .group_size = grid_.group_size, .symmetric = false});
+    return own_layout() ? AwqConfig(grid_.group_size) : GptqConfig(GptqLayout());
   }
 
  private:
   bool own_layout() const { return grid_.bits == 4; }
+  GptqFormat GptqLayout() const {
+    return {.bits = grid_.bits, .group_size = grid_.group_size, .symmetric = false};
+  }
 
   const Settings settings_;
   const AwqGridOptions grid_;

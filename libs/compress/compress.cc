@@ -102,6 +102,9 @@ class Walk {
     work.slot = slot;
     work.weight = before.clone();
     if (needs_.inputs) work.inputs = &MomentsOf(inputs_, slot);
+    if (!before.isfinite().all().item<bool>()) {
+      return absl::InvalidArgumentError(work.name + ": the weights are not all finite");
+    }
     absl::StatusOr<CompressedMatrix> result = method_.Compress(work);
     if (!result.ok()) return Annotate(result.status(), work.name);
     if (result->stored != nullptr) {

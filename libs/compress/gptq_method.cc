@@ -61,19 +61,21 @@ class Gptq : public Method {
                                         .mse = settings_.mse,
                                         .damp = settings_.damp}));
     CompressedMatrix matrix;
-    matrix.stored = MakeGptqMatrix(solved.codes, solved.scales, solved.zeros, solved.group_index,
-                                   settings_.bits);
+    matrix.stored =
+        MakeGptqMatrix(solved.codes, solved.scales, solved.zeros, solved.group_index, Format());
     return matrix;
   }
 
-  Json QuantizationConfig() const override {
-    return GptqConfig({.bits = settings_.bits,
-                       .group_size = settings_.group_size,
-                       .symmetric = settings_.symmetric,
-                       .act_order = settings_.act_order});
-  }
+  Json QuantizationConfig() const override { return GptqConfig(Format()); }
 
  private:
+  GptqFormat Format() const {
+    return {.bits = settings_.bits,
+            .group_size = settings_.group_size,
+            .symmetric = settings_.symmetric,
+            .act_order = settings_.act_order};
+  }
+
   const GptqSettings settings_;
 };
 

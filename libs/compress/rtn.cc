@@ -52,15 +52,17 @@ class Rtn : public Method {
     const at::Tensor index = at::arange(cols, work.weight.options().dtype(at::kInt));
     return CompressedMatrix{
         MakeGptqMatrix(Codes(grouped, grid).view({rows, cols}), grid.scale.view({rows, -1}),
-                       grid.zero.view({rows, -1}), index.div(group, "floor"), settings_.bits),
+                       grid.zero.view({rows, -1}), index.div(group, "floor"), Format()),
         {}};
   }
 
-  Json QuantizationConfig() const override {
-    return GptqConfig({settings_.bits, settings_.group_size, settings_.symmetric, false});
-  }
+  Json QuantizationConfig() const override { return GptqConfig(Format()); }
 
  private:
+  GptqFormat Format() const {
+    return {settings_.bits, settings_.group_size, settings_.symmetric, /*act_order=*/false};
+  }
+
   const Settings settings_;
 };
 

@@ -55,16 +55,18 @@ class SparseGpt : public PruningMethod {
     const at::Tensor one_group =
         at::zeros({work.weight.size(1)}, work.weight.options().dtype(at::kInt));
     matrix.stored = MakeGptqMatrix(solved.codes, solved.scale.unsqueeze(1),
-                                   solved.zero.unsqueeze(1), one_group, settings_.bits);
+                                   solved.zero.unsqueeze(1), one_group, Format());
     return matrix;
   }
 
   Json QuantizationConfig() const override {
     if (settings_.bits == 0) return PruningMethod::QuantizationConfig();
-    return GptqConfig({.bits = settings_.bits, .symmetric = settings_.symmetric});
+    return GptqConfig(Format());
   }
 
  private:
+  GptqFormat Format() const { return {.bits = settings_.bits, .symmetric = settings_.symmetric}; }
+
   const SparseGptSettings settings_;
 };
 

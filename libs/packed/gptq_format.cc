@@ -52,6 +52,9 @@ class GptqMatrix : public StoredMatrix {
   const at::Tensor qweight_, qzeros_, scales_, g_idx_;
 };
 
+// Version 1 keeps zeros less one.
+int64_t ZeroOffset(const GptqFormat& format) { return format.symmetric ? 1 : 0; }
+
 absl::StatusOr<int64_t> ZeroOffset(const JsonRef& config) {
   ATTNLAB_ASSIGN_OR_RETURN(const std::string version, config["checkpoint_format"].StringOr("gptq"));
   if (version == "gptq") return 1;
@@ -78,13 +81,15 @@ absl::Status CheckGptqFormat(int64_t bits, int64_t rows, int64_t cols) {
 std::shared_ptr<const StoredMatrix> MakeGptqMatrix(const at::Tensor& codes,
                                                    const at::Tensor& scales,
                                                    const at::Tensor& zeros,
-                                                   const at::Tensor& group_index, int64_t bits) {
-  const int64_t rows = codes.size(0), cols = codes.size(1);
+                                                   const at::Tensor& group_index,
+                                                   const GptqFormat& format) {
+  const int64_t rows = codes.size(0), cols = codes.size(1), bits = format.bits;
   ATTNLAB_CHECK(CheckGptqFormat(bits, rows, cols).ok());
-  const int64_t mask = (int64_t{1} << bits) - 1;
-  const at::Tensor kept = (zeros.to(at::kInt) - 1).bitwise_and(mask);  // [rows, groups]
+  const int64_t offset = ZeroOffset(format);
+  const at::Tensor kept = zeros.to(at::kInt) - offset;  // [rows, groups]
+  ATTNLAB_CHECK(kept.min().item<int64_t>() >= 0 && kept.max().item<int64_t>() < (1 << bits));
   return std::make_shared<GptqMatrix>(
-      rows, cols, bits, 1, PackRows(codes.t(), bits), PackRows(kept, bits).t().contiguous(),
+      rows, cols, bits, offset, PackRows(codes.t(), bits), PackRows(kept, bits).t().contiguous(),
       scales.to(at::kHalf).t().contiguous(), group_index.to(at::kInt).contiguous());
 }
 
@@ -95,7 +100,7 @@ Json GptqConfig(const GptqFormat& format) {
       .Set("group_size", format.group_size == 0 ? int64_t{-1} : format.group_size)
       .Set("desc_act", format.act_order)
       .Set("sym", format.symmetric)
-      .Set("checkpoint_format", "gptq");
+      .Set("checkpoint_format", ZeroOffset(format) == 1 ? "gptq" : "gptq_v2");
   return config;
 }
 
@@ -113,6 +118,9 @@ absl::StatusOr<std::shared_ptr<const StoredMatrix>> ReadGptqMatrix(MatrixTensors
   if (scales.dim() != 2 || scales.size(1) != rows || scales.size(0) < 1 ||
       !at::isFloatingType(scales.scalar_type())) {
     return tensors.Error("scales", absl::StrCat("must be floating numbers [groups, ", rows, "]"));
+  }
+  if (!scales.isfinite().all().item<bool>()) {
+    return tensors.Error("scales", "has a number that is not finite");
   }
   const int64_t groups = scales.size(0);
   ATTNLAB_ASSIGN_OR_RETURN(at::Tensor qzeros,

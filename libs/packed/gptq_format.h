@@ -1,12 +1,15 @@
 // The storage of GPTQ, as AutoGPTQ began it and GPTQModel and transformers write it:
 //
 //     qweight int32 [in * bits / 32, out]      codes along the input, the first in the lowest bits
-//     qzeros  int32 [groups, out * bits / 32]  zeros along the output; less one in version 1
+//     qzeros  int32 [groups, out * bits / 32]  zeros along the output; version 1: less one
 //     scales  float16 [groups, out]            g_idx int32 [in]: the group of each input
 //
 //     W_ij = scales[g, i] (code_ij - zero[g, i]),  g = g_idx[j]
 //
-// 3-bit codes lie 32 in three words without gaps, the 11th and 22nd split between two.
+// 3-bit codes lie 32 in three words without gaps, the 11th and 22nd split between two. Version 1
+// has no place for a zero of 0, which an asymmetric grid needs where no weight is negative: there
+// implementations disagree about carries between neighbours. Symmetric grids are written in
+// version 1, which everything opens, asymmetric ones in version 2.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -32,13 +35,13 @@ struct GptqFormat {
 // InvalidArgument unless bits are known and numbers of a row and of a column fill whole words.
 absl::Status CheckGptqFormat(int64_t bits, int64_t rows, int64_t cols);
 
-// Scales are rounded to float16. Zeros are integers from 0 to 2^bits (version 1 keeps zero - 1 in
-// `bits` bits and lets 0 wrap around).
+// Scales are rounded to float16. Codes and zeros are integers from 0 to 2^bits - 1; zeros of a
+// symmetric format are at least 1.
 std::shared_ptr<const StoredMatrix> MakeGptqMatrix(const at::Tensor& codes,        // [rows, cols]
                                                    const at::Tensor& scales,       // [rows, groups]
                                                    const at::Tensor& zeros,        // [rows, groups]
                                                    const at::Tensor& group_index,  // [cols]
-                                                   int64_t bits);
+                                                   const GptqFormat& format);
 
 // The quantization_config of a model folder.
 Json GptqConfig(const GptqFormat& format);
