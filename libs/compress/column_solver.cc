@@ -82,7 +82,7 @@ double SolveRow(const BlockRows& rows, int64_t r) {
   return loss;
 }
 
-double SolveBlockOnCpu(Block& block) {
+double SolveBlockByRows(Block& block) {
   BlockRule& rule = block.rule;
   const int64_t out = block.weight.size(0);
   const bool quantized = rule.scale.defined();
@@ -108,7 +108,7 @@ double SolveBlockOnCpu(Block& block) {
   return loss;
 }
 
-double SolveBlockWithAten(Block& block) {
+double SolveBlockByColumns(Block& block) {
   BlockRule& rule = block.rule;
   const at::Tensor diagonal = block.factor.diagonal();
   for (int64_t i = 0; i < block.weight.size(1); ++i) {
@@ -138,8 +138,10 @@ double SolveBlockWithAten(Block& block) {
 
 }  // namespace
 
-SolvedColumns SolveColumns(at::Tensor weight, const at::Tensor& factor, const BlockRuler& ruler) {
+SolvedColumns SolveColumns(at::Tensor weight, const at::Tensor& factor, const BlockRuler& ruler,
+                           SolverPath path) {
   ATTNLAB_CHECK(weight.scalar_type() == at::kFloat && factor.scalar_type() == at::kFloat);
+  const bool by_rows = path == SolverPath::kRows || (path == SolverPath::kAuto && weight.is_cpu());
   SolvedColumns result;
   const int64_t in = weight.size(1);
   for (int64_t begin = 0; begin < in; begin += kSolverBlock) {
@@ -160,7 +162,7 @@ SolvedColumns SolveColumns(at::Tensor weight, const at::Tensor& factor, const Bl
     } else if (block.rule.mask.defined()) {
       block.rule.mask = block.rule.mask.contiguous();
     }
-    result.loss += weight.is_cpu() ? SolveBlockOnCpu(block) : SolveBlockWithAten(block);
+    result.loss += by_rows ? SolveBlockByRows(block) : SolveBlockByColumns(block);
     weight.slice(1, begin, end).copy_(block.weight);
     if (block.codes.defined()) result.codes.slice(1, begin, end).copy_(block.codes);
     if (end < in) {

@@ -34,9 +34,13 @@ struct SolvedColumns {
   double loss = 0;    // sum over all of (w - v)^2 / U_jj^2 / 2: the cost of second_order.h
 };
 
+// kRows: each row by itself, on the CPU alone; kColumns: all rows at once with LibTorch's
+// operators, on any device. They differ by rounding. kAuto: rows on the CPU.
+enum class SolverPath { kAuto, kRows, kColumns };
+
 // `weight` is used up. The order of elimination is the order of the columns.
 SolvedColumns SolveColumns(at::Tensor weight,         // [out, in] float32
                            const at::Tensor& factor,  // [in, in] float32: U
-                           const BlockRuler& ruler);
+                           const BlockRuler& ruler, SolverPath path = SolverPath::kAuto);
 
 }  // namespace attnlab
