@@ -91,7 +91,8 @@ absl::Status CopyBeside(const fs::path& from, const fs::path& to) {
 absl::StatusOr<CompressOutcome> Compress(const CompressJob& job, Subject& subject) {
   CompressOutcome outcome;
   at::Tensor tokens;
-  if (job.how->needs().inputs || job.measure_outputs) {
+  const CalibrationNeeds needs = job.how->needs();
+  if (needs.inputs || needs.text || job.measure_outputs) {
     ATTNLAB_ASSIGN_OR_RETURN(const DataOptions data, CalibrationData(job, subject));
     ATTNLAB_ASSIGN_OR_RETURN(
         Calibration calibration,

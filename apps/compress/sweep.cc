@@ -71,7 +71,7 @@ absl::Status Sweep::Plan(const Recipe& recipe) {
     for (const Recipe::Alternative& alternative : alternatives) {
       ATTNLAB_ASSIGN_OR_RETURN(std::shared_ptr<const Method> method,
                                MakeMethod(kind_, alternative.name, alternative.recipe));
-      const bool draws = method->needs().inputs;
+      const bool draws = method->needs().inputs || method->needs().text;
       for (const int64_t draw : draws ? config_.draws : std::vector<int64_t>{config_.draws[0]}) {
         Cell cell{model,
                   {alternative.name, alternative.settings, method, config_.calibration,

@@ -48,7 +48,7 @@ class Int : public Method {
     });
   }
 
-  absl::Status PrepareModel(Transformer& model) const override {
+  absl::Status PrepareModel(Transformer& model, const at::Tensor& /*tokens*/) const override {
     if (rotates()) {
       ATTNLAB_RETURN_IF_ERROR(RotateModel(model, static_cast<uint64_t>(settings_.seed)));
     }

@@ -15,7 +15,7 @@ class Kv : public Method {
   absl::Status Check(const ModelConfig& config) const override {
     return Validate(settings_, config.HeadDim());
   }
-  absl::Status PrepareModel(Transformer& model) const override {
+  absl::Status PrepareModel(Transformer& model, const at::Tensor& /*tokens*/) const override {
     model.SetKvCache(settings_);
     return absl::OkStatus();
   }

@@ -41,6 +41,7 @@ struct LayerInputs {
 };
 
 struct CalibrationNeeds {
+  bool text = false;             // the tokens themselves, in PrepareModel
   bool inputs = false;           // any of InputMoments
   bool hessian = false;          // InputMoments::hessian
   int64_t sample_tokens = 0;     // rows of InputMoments::sample
@@ -90,8 +91,11 @@ class Method {
   // InvalidArgument when the model does not suit it (a group size that does not divide).
   virtual absl::Status Check(const ModelConfig& config) const = 0;
 
-  // Changes the whole model before the first layer without changing what it computes (a rotation).
-  virtual absl::Status PrepareModel(Transformer& model) const { return absl::OkStatus(); }
+  // Changes the whole model before the first layer (a rotation, the removal of heads).
+  // `tokens` [N, T] int64 is the calibration text; undefined when the method needs none.
+  virtual absl::Status PrepareModel(Transformer& model, const at::Tensor& tokens) const {
+    return absl::OkStatus();
+  }
 
   // True when PrepareLayer does something; the layer's inputs are measured again after it.
   virtual bool prepares_layers() const { return false; }
