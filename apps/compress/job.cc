@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/core/status.h"
+#include "libs/io/result_names.h"
 #include "libs/model/model_io.h"
 #include "libs/model/runtime.h"
 
@@ -158,7 +159,7 @@ absl::Status SaveCompressed(const CompressJob& job, const Subject& subject,
                              subject.model->config().attention.weighting},
                             provenance));
   WriteMetrics(subject, outcome, save.dtype, *writer);
-  writer->WriteTable("matrices", MatrixTable(outcome.report));
+  writer->WriteTable(names::kMatrixTable, MatrixTable(outcome.report));
   ATTNLAB_RETURN_IF_ERROR(writer->Finish("finished"));
   fs::rename(half, out, error);
   return error ? ErrnoStatus(error.value(), "cannot rename to", out) : absl::OkStatus();

@@ -13,6 +13,7 @@
 #include "libs/core/log.h"
 #include "libs/core/status.h"
 #include "libs/eval/tasks.h"
+#include "libs/io/result_names.h"
 #include "libs/io/results.h"
 #include "libs/model/model_io.h"
 #include "libs/model/runtime.h"
@@ -109,7 +110,8 @@ absl::Status Sweep::Open(const std::string& out, bool resume, const std::string&
                      "; give --out another folder"));
   }
   const auto& tables = results_->results().tables;
-  if (const auto it = tables.find(kSweepTable); it != tables.end()) rows_ = RowTable(it->second);
+  if (const auto it = tables.find(names::kSweepTable); it != tables.end())
+    rows_ = RowTable(it->second);
   return absl::OkStatus();
 }
 
@@ -158,7 +160,7 @@ absl::Status Sweep::RunCell(const Cell& cell) {
     }
   }
   rows_.Add(row);
-  results_->WriteTable(kSweepTable, rows_.columns());
+  results_->WriteTable(names::kSweepTable, rows_.columns());
   return results_->Flush();
 }
 

@@ -62,7 +62,4 @@ struct SweepConfig {
 absl::Status RunSweep(const Recipe& recipe, const std::string& kind, const std::string& out,
                       bool resume, const std::vector<std::string>& command_line);
 
-// The row table of a sweep's record, see docs/results-format.md.
-inline constexpr char kSweepTable[] = "sweep";
-
 }  // namespace attnlab

@@ -42,4 +42,8 @@ inline constexpr char kHeadZeroShare[] = "zero_share";
 inline constexpr char kMaxAbsHidden[] = "max_abs_hidden";
 inline constexpr char kHiddenBoxes[] = "hidden";
 
+// Tables: the rows of a sweep of compression methods, and the matrices of one compressed model.
+inline constexpr char kSweepTable[] = "sweep";
+inline constexpr char kMatrixTable[] = "matrices";
+
 }  // namespace attnlab::names

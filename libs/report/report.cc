@@ -15,6 +15,7 @@
 #include "libs/core/status.h"
 #include "libs/io/result_names.h"
 #include "libs/report/figures.h"
+#include "libs/report/sweep_tables.h"
 #include "libs/report/tables.h"
 #include "libs/report/text.h"
 
@@ -267,10 +268,13 @@ Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts) {
   sections.push_back(ActivationSection(set, series));
   sections.push_back(DeadHeadSection(set, series, heads));
   sections.push_back(OptimizationSection(set, series));
-  Section tasks{"Tasks", "", {}, {}}, stored{"Tables", "", {}, {}}, all{"All metrics", "", {}, {}};
+  Section tasks{"Tasks", "", {}, {}}, stored{"Tables", "", {}, {}},
+      compression{"Compression", "", {}, {}}, all{"All metrics", "", {}, {}};
   AddTable(EvalTable(set), tasks.blocks);
+  for (Table& table : SweepTables(set)) AddTable(std::move(table), compression.blocks);
   for (Table& table : StoredTables(set)) AddTable(std::move(table), stored.blocks);
   AddTable(MetricsTable(set), all.blocks);
+  sections.push_back(std::move(compression));
   sections.push_back(std::move(tasks));
   sections.push_back(std::move(stored));
   sections.push_back(std::move(all));
