@@ -41,9 +41,9 @@ absl::Status ListMethods(const std::string& kind) {
 absl::Status RunOne(const CompressProgram& program, const Flags& flags,
                     const std::vector<std::string>& command_line) {
   if (flags.method.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("give --method one of ",
-                                                   absl::StrJoin(MethodNames(program.name), ", "),
-                                                   " (--list says more)"));
+    return UsageError(absl::StrCat("give --method one of ",
+                                   absl::StrJoin(MethodNames(program.name), ", "),
+                                   " (--list says more)"));
   }
   std::vector<std::string> settings;
   for (size_t i = 0; i < program.flags.size(); ++i) {
@@ -60,7 +60,7 @@ absl::Status RunOne(const CompressProgram& program, const Flags& flags,
   job.bfloat16 = flags.precision == "bfloat16";
   job.measure_outputs = flags.measure_outputs;
   ATTNLAB_ASSIGN_OR_RETURN(job.how, MakeMethod(program.name, flags.method, recipe));
-  if (flags.out.empty()) return absl::InvalidArgumentError("give --out a folder for the new model");
+  if (flags.out.empty()) return UsageError("give --out a folder for the new model");
   if (std::filesystem::exists(flags.out)) {
     return absl::AlreadyExistsError(
         absl::StrCat(flags.out, " is there already; give --out another folder or remove it"));
@@ -86,7 +86,7 @@ absl::Status Run(const CompressProgram& program, const Flags& flags,
                  const std::vector<std::string>& command_line) {
   if (flags.list) return ListMethods(program.name);
   if (flags.subject.empty()) {
-    return absl::InvalidArgumentError("give a MODEL to compress, or the recipe of a sweep");
+    return UsageError("give a MODEL to compress, or the recipe of a sweep");
   }
   if (!absl::EndsWith(flags.subject, ".toml")) return RunOne(program, flags, command_line);
   ATTNLAB_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::Load(flags.subject, flags.sets));

@@ -48,7 +48,7 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command) {
     return absl::OkStatus();
   }
   if (flags.subject.model.empty() || (flags.tasks.empty() && !flags.analysis)) {
-    return absl::InvalidArgumentError(
+    return UsageError(
         "nothing to do: give a MODEL and --tasks or --analysis (--list shows the tasks)");
   }
   ATTNLAB_RETURN_IF_ERROR(ValidateTasks(flags.tasks));

@@ -14,18 +14,21 @@ int ExitCode(const absl::Status& status) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kAlreadyExists:
-    case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kPermissionDenied:
     case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kUnimplemented:
       return kExitBadInput;
+    case absl::StatusCode::kOutOfRange:
+      return kExitUsage;
     case absl::StatusCode::kAborted:
       return kExitBarMissed;
     default:
       return kExitFailed;
   }
 }
+
+absl::Status UsageError(absl::string_view message) { return absl::OutOfRangeError(message); }
 
 absl::Status Annotate(const absl::Status& status, absl::string_view context) {
   if (status.ok()) return status;

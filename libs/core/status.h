@@ -2,10 +2,10 @@
 // it.
 //
 // The code of a status decides the exit code of a program (ExitCode): what a user can mend in a
-// recipe or an input file is InvalidArgument, NotFound, AlreadyExists, OutOfRange,
+// recipe or an input file is InvalidArgument, NotFound, AlreadyExists,
 // FailedPrecondition or DataLoss; what the machine refused (a full disk, no memory, a lost device)
 // is Internal, ResourceExhausted or Unavailable. Aborted says one thing: all was computed, and a
-// value missed its bar.
+// value missed its bar. OutOfRange is kept for command lines that ask for nothing (UsageError).
 #pragma once
 
 #include <string>
@@ -25,6 +25,9 @@ inline constexpr int kExitBarMissed = 4;
 
 // The exit code that a program ends with after `status`.
 int ExitCode(const absl::Status& status);
+
+// A command line that lacks what the program cannot do without.
+absl::Status UsageError(absl::string_view message);
 
 // `status` with "context: " before its message; an OK status stays OK.
 absl::Status Annotate(const absl::Status& status, absl::string_view context);

@@ -15,7 +15,7 @@ absl::Status Validate(const ScheduleConfig& config, int64_t steps) {
   }
   if (config.warmup < 0 || config.warmup > steps) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "warmup = %d: must be from 0 to the %d steps of the run", config.warmup, steps));
+        "schedule.warmup = %d: must be from 0 to the %d steps of the run", config.warmup, steps));
   }
   if (config.shape != "constant" && config.shape != "cosine") {
     return absl::InvalidArgumentError(

@@ -1,0 +1,138 @@
+// quantize and prune as their users see them: a model in, a folder out that eval opens, sweeps that
+// go on where they were stopped, and one clear line for what is wrong.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "libs/io/results.h"
+#include "tests/apps/program.h"
+
+namespace attnlab {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+constexpr int kUsage = 2, kBadInput = 3;
+
+// The sizes fill the words of every layout.
+std::string Recipe() { return TinyRecipe() + "\n"; }
+
+class CompressPrograms : public testing::Test {
+ protected:
+  CompressPrograms() {
+    WriteText(recipe_, Recipe());
+    const Outcome trained = RunProgram("train", {recipe_, "--out", model_});
+    EXPECT_EQ(trained.exit_code, 0) << trained.err;
+  }
+
+  Outcome Quantize(const std::vector<std::string>& more) const {
+    std::vector<std::string> arguments = {model_, "--out", out_, "--sequences", "4"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return RunProgram("quantize", arguments);
+  }
+
+  static void ExpectError(const Outcome& outcome, int exit_code, const std::string& part) {
+    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
+    const std::vector<std::string> lines = outcome.ErrorLines();
+    ASSERT_EQ(lines.size(), 1u) << outcome.err;
+    EXPECT_THAT(lines[0], HasSubstr(part));
+  }
+
+  TestFolder folder_;
+  const std::string recipe_ = folder_.path() + "/tiny.toml", model_ = folder_.path() + "/run",
+                    out_ = folder_.path() + "/small";
+};
+
+TEST_F(CompressPrograms, WhatIsWrittenIsOpenedByEval) {
+  const Outcome quantized = Quantize({"--method", "hqq", "--bits", "4", "--group-size", "8"});
+  ASSERT_EQ(quantized.exit_code, 0) << quantized.err;
+  EXPECT_EQ(quantized.out, out_ + "\n");
+  const Outcome evaluated = RunProgram("eval", {out_, "--tasks", "held_out", "--json"});
+  EXPECT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_THAT(evaluated.out, HasSubstr("\"loss\""));
+  const auto results = ReadResults(out_);
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_EQ(results->status, "finished");
+  EXPECT_GT(results->metrics.at("weight_error").value, 0);
+  EXPECT_EQ(results->tables.at("matrices").front().size(), 7u);
+  EXPECT_LT(fs::file_size(out_ + "/model/model.safetensors"),
+            fs::file_size(model_ + "/model/model.safetensors"));
+  EXPECT_FALSE(fs::exists(out_ + ".tmp"));
+
+  // Neither the finished folder nor a packed model is taken again.
+  ExpectError(Quantize({"--method", "hqq"}), kBadInput, "is there already");
+  ExpectError(RunProgram("quantize", {out_, "--method", "hqq", "--out", out_ + "2"}), kBadInput,
+              "packed already");
+}
+
+TEST_F(CompressPrograms, WhatIsWrongIsSaid) {
+  ExpectError(Quantize({}), kUsage, "--method");
+  ExpectError(Quantize({"--method", "hq"}), kBadInput, "hqq");
+  ExpectError(Quantize({"--method", "wanda"}), kBadInput, "wanda");
+  ExpectError(Quantize({"--method", "hqq", "--bits", "7"}), kBadInput, "bits");
+  ExpectError(Quantize({"--method", "hqq", "--group-size", "24"}), kBadInput, "group");
+  ExpectError(Quantize({"--method", "rtn", "--set", "grop_size=8"}), kBadInput, "group_size");
+  ExpectError(Quantize({"--method", "gptq", "--calibration", "/nowhere"}), kBadInput, "/nowhere");
+  ExpectError(RunProgram("quantize", {folder_.path() + "/none", "--method", "rtn", "--out", out_}),
+              kBadInput, "/none");
+  EXPECT_FALSE(fs::exists(out_));
+}
+
+TEST_F(CompressPrograms, PrunedModelsAreOpenedByEval) {
+  for (const std::vector<std::string>& method :
+       {std::vector<std::string>{"magnitude", "--sparsity", "0.5"},
+        {"wanda", "--pattern", "2:4"},
+        {"heads", "--sparsity", "0.5"}}) {
+    std::vector<std::string> arguments = {model_,        "--out", out_ + method[0],
+                                          "--sequences", "4",     "--method"};
+    arguments.insert(arguments.end(), method.begin(), method.end());
+    const Outcome pruned = RunProgram("prune", arguments);
+    ASSERT_EQ(pruned.exit_code, 0) << method[0] << ": " << pruned.err;
+    const Outcome evaluated = RunProgram("eval", {out_ + method[0], "--tasks", "held_out"});
+    EXPECT_EQ(evaluated.exit_code, 0) << method[0] << ": " << evaluated.err;
+  }
+}
+
+TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
+  const std::string sweep = folder_.path() + "/sweep.toml";
+  WriteText(sweep, "models = [\"" + model_ +
+                       "\"]\ntasks = [\"held_out\"]\nlimit = 64\n[calibration]\nsequences = 4\n"
+                       "[methods]\nkv = [{bits = 8}, {bits = 4}, {bits = 2}]\n"
+                       "bnb_nf4 = [{}]\nhqq = [{bits = 4, group_size = 8}]\n");
+  {
+    Program program("quantize", {sweep, "--out", out_});
+    // Killed as soon as a row is there.
+    for (int i = 0; i < 3000 && program.Running(); ++i) {
+      const auto results = ReadResults(out_);
+      if (results.ok() && results->tables.contains("sweep")) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    program.Signal(SIGKILL);
+    program.Wait();
+  }
+  const auto killed = ReadResults(out_);
+  ASSERT_TRUE(killed.ok()) << killed.status();
+  ExpectError(RunProgram("quantize", {sweep, "--out", out_}), kBadInput, "--resume");
+  const Outcome resumed = RunProgram("quantize", {sweep, "--out", out_, "--resume"});
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  const auto results = ReadResults(out_);
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_EQ(results->status, "finished");
+  const std::vector<Column>& rows = results->tables.at("sweep");
+  EXPECT_EQ(rows.front().size(), 6u);
+  // Rows from before the kill stand as they were.
+  if (const auto it = killed->tables.find("sweep"); it != killed->tables.end()) {
+    for (size_t i = 0; i < it->second.front().size(); ++i) {
+      EXPECT_EQ(rows.front().texts[i], it->second.front().texts[i]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace attnlab
