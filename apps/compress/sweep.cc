@@ -25,8 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 using Texts = std::vector<std::pair<std::string, std::string>>;
 
-constexpr char kAsItIs[] = "none";  // in the column "method": the model as it was trained
-
 struct Cell {
   std::string model;
   CompressJob job;  // `how` is null for the model as it is
@@ -68,7 +66,8 @@ absl::Status Sweep::Plan(const Recipe& recipe) {
   ATTNLAB_RETURN_IF_ERROR(ValidateTasks(config_.tasks));
   ATTNLAB_ASSIGN_OR_RETURN(const auto alternatives, recipe.Alternatives("methods"));
   for (const std::string& model : config_.models) {
-    cells_.push_back({model, {kAsItIs, "", nullptr, config_.calibration, false, false}});
+    cells_.push_back(
+        {model, {names::kSweepBaseline, "", nullptr, config_.calibration, false, false}});
     for (const Recipe::Alternative& alternative : alternatives) {
       ATTNLAB_ASSIGN_OR_RETURN(std::shared_ptr<const Method> method,
                                MakeMethod(kind_, alternative.name, alternative.recipe));

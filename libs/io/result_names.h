@@ -44,6 +44,7 @@ inline constexpr char kHiddenBoxes[] = "hidden";
 
 // Tables: the rows of a sweep of compression methods, and the matrices of one compressed model.
 inline constexpr char kSweepTable[] = "sweep";
+inline constexpr char kSweepBaseline[] = "none";  // in "method": the model as it was trained
 inline constexpr char kMatrixTable[] = "matrices";
 
 }  // namespace attnlab::names

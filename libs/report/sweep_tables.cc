@@ -105,14 +105,17 @@ Table ScoreTable(const std::string& title, const Column& score, const std::vecto
   const bool higher = score.unit == "higher";
   Table table;
   table.title = title;
-  table.caption = higher ? "Higher is better; means over calibration draws."
-                         : "Lower is better; means over calibration draws.";
+  table.caption = absl::StrCat(
+      higher ? "Higher" : "Lower",
+      " is better; means over calibration draws, each seed and draw a pair. Less changed: which "
+      "variant lost less against its own model as it was trained.");
   table.header = {"method"};
   for (const std::string& variant : variants) table.header.push_back(variant);
   for (size_t i = 1; i < variants.size(); ++i) {
     table.header.push_back(absl::StrCat(variants[i], " − ", variants[0]));
     table.header.push_back("spread");
     table.header.push_back("better");
+    table.header.push_back("less changed");
   }
   for (const std::string& method : methods) {
     std::vector<Cell> row = {{method, "", false}};
@@ -129,6 +132,14 @@ Table ScoreTable(const std::string& title, const Column& score, const std::vecto
       row.push_back({FormatNumber(mean), "", false});
       row.push_back({Range(differences), "", false});
       row.push_back({VerdictOf(differences, higher, variants[0], variants[i]), "", false});
+      const double base = Mean(values[{names::kSweepBaseline, variants[i]}]) -
+                          Mean(values[{names::kSweepBaseline, variants[0]}]);
+      std::vector<double> changes = differences;
+      for (double& change : changes) change -= base;
+      row.push_back({method == names::kSweepBaseline || std::isnan(base)
+                         ? "–"
+                         : VerdictOf(changes, higher, variants[0], variants[i]),
+                     "", false});
     }
     table.rows.push_back(std::move(row));
   }
