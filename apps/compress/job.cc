@@ -102,6 +102,7 @@ absl::StatusOr<CompressOutcome> Compress(const CompressJob& job, Subject& subjec
     outcome.inputs = std::move(calibration.inputs);
   }
   CompressOptions options;
+  ATTNLAB_ASSIGN_OR_RETURN(options.dtype, LoadModelType(subject.folder));
   options.measure_outputs = job.measure_outputs;
   options.forward.bfloat16 = job.bfloat16;
   ATTNLAB_ASSIGN_OR_RETURN(outcome.report,

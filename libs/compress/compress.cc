@@ -130,7 +130,7 @@ class Walk {
     report.cols = before.size(1);
     report.bits = result.stored != nullptr
                       ? 8.0 * static_cast<double>(result.stored->Bytes()) / count
-                      : 8.0 * static_cast<double>(result.dense.element_size());
+                      : 8.0 * static_cast<double>(c10::elementSize(options_.dtype));
     report.sparsity = after.eq(0).sum().item<double>() / count;
     const double norm = before.norm().item<double>();
     report.weight_error = norm > 0 ? change.norm().item<double>() / norm : 0;
