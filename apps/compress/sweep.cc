@@ -102,6 +102,12 @@ absl::Status Sweep::Open(const std::string& out, bool resume, const std::string&
     return absl::AlreadyExistsError(
         absl::StrCat(out, " is there already; go on with --resume, or give --out another folder"));
   }
+  ATTNLAB_ASSIGN_OR_RETURN(const RunResults before, ReadResults(path));
+  if (before.status == "finished") {
+    LogInfo(absl::StrCat(out, " is finished; nothing to do"));
+    cells_.clear();
+    return absl::OkStatus();
+  }
   ATTNLAB_ASSIGN_OR_RETURN(results_, ResultsWriter::Reopen(path, 0));
   if (results_->results().provenance.recipe != text) {
     return absl::FailedPreconditionError(
@@ -176,7 +182,7 @@ absl::Status Sweep::Run() {
     LogInfo(absl::StrCat("row ", done, " of ", cells_.size(), ": ", name));
     ATTNLAB_RETURN_IF_ERROR(Annotate(RunCell(cell), name));
   }
-  return results_->Finish("finished");
+  return results_ == nullptr ? absl::OkStatus() : results_->Finish("finished");
 }
 
 }  // namespace

@@ -109,7 +109,9 @@ TEST(Rotation, ChangesTheWeightsAndSpreadsTheLoudChannel) {
   ASSERT_TRUE(RotateModel(model, 4).ok());
   const double turned = peak();
   for (const auto& [name, tensor] : model.NamedParameters()) {
-    if (name.find("norm") != std::string::npos) EXPECT_TRUE(tensor.eq(1).all().item<bool>());
+    if (name.find("norm") != std::string::npos) {
+      EXPECT_TRUE(tensor.eq(1).all().item<bool>());
+    }
   }
   Transformer folded = Trained(SmallConfig());
   const c10::NoGradGuard no_grad;
@@ -200,7 +202,9 @@ TEST(Quantized, FoldersOpenAndDecodeAsTheyWere) {
     at::Tensor last;
     for (int64_t t = 0; t < 24; ++t) last = opened->Decode(tokens.slice(1, t, t + 1), caches);
     // LLM.int8() chooses its outlier columns by all tokens of a product, so there decoding differs.
-    if (name != "bnb_int8") EXPECT_LT(Relative(last, before.select(1, 23)), 1e-3) << name;
+    if (name != "bnb_int8") {
+      EXPECT_LT(Relative(last, before.select(1, 23)), 1e-3) << name;
+    }
   }
 }
 
