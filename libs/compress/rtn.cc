@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/compress/grid.h"
+#include "libs/compress/group_size.h"
 #include "libs/compress/method_list.h"
 #include "libs/core/status.h"
 #include "libs/packed/gptq_format.h"
@@ -34,12 +35,8 @@ class Rtn : public Method {
   std::vector<MethodSetting> settings() const override { return DescribeSettings(settings_); }
 
   absl::Status Check(const ModelConfig& config) const override {
+    ATTNLAB_RETURN_IF_ERROR(CheckGroupSize(config, settings_.group_size));
     return CheckMatrices(config, [&](const std::string& name, int64_t rows, int64_t cols) {
-      if (settings_.group_size > 0 && cols % settings_.group_size != 0) {
-        return absl::InvalidArgumentError(absl::StrCat("group_size = ", settings_.group_size,
-                                                       " does not divide the ", cols, " inputs of ",
-                                                       name));
-      }
       return Annotate(CheckGptqFormat(settings_.bits, rows, cols), name);
     });
   }
