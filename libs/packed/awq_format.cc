@@ -1,7 +1,8 @@
 #include "libs/packed/awq_format.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 
 #include <string>
 #include <utility>
@@ -10,31 +11,34 @@
 #include "absl/strings/str_cat.h"
 #include "libs/core/check.h"
 #include "libs/core/status.h"
-#include "libs/packed/bits.h"
 #include "libs/packed/format_list.h"
+#include "libs/packed/group_grids.h"
 
 namespace attnlab {
 namespace {
 
 constexpr int64_t kBits = 4, kPerWord = 32 / kBits;
 
-// Columns of x [n, m] in groups of eight, the k-th of the result being number order[k] of the
-// group.
-at::Tensor Reorder(const at::Tensor& x, at::ArrayRef<int64_t> order) {
-  const at::Tensor index = at::tensor(order, at::TensorOptions(at::kLong).device(x.device()));
-  return x.unflatten(1, {-1, kPerWord}).index_select(2, index).flatten(1);
-}
+constexpr int64_t kOrder[kPerWord] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 // [n, m] of 4-bit codes -> int32 [n, m / 8].
 at::Tensor PackColumns(const at::Tensor& codes) {
-  return PackRows(Reorder(codes.to(at::kByte), {0, 2, 4, 6, 1, 3, 5, 7}).t(), kBits)
-      .t()
-      .contiguous();
+  const at::Tensor eights = codes.to(at::kInt).unflatten(1, {-1, kPerWord});
+  at::Tensor words = eights.select(2, kOrder[0]).clone();
+  for (int64_t k = 1; k < kPerWord; ++k) {
+    words.bitwise_or_(eights.select(2, kOrder[k]).bitwise_left_shift(kBits * k));
+  }
+  return words.contiguous();
 }
 
 // The reverse, uint8.
 at::Tensor UnpackColumns(const at::Tensor& words) {
-  return Reorder(UnpackRows(words.t().contiguous(), kBits).t(), {0, 4, 1, 5, 2, 6, 3, 7});
+  const at::Tensor eights =
+      at::empty({words.size(0), words.size(1), kPerWord}, words.options().dtype(at::kByte));
+  for (int64_t k = 0; k < kPerWord; ++k) {
+    eights.select(2, kOrder[k]).copy_(words.bitwise_right_shift(kBits * k).bitwise_and(15));
+  }
+  return eights.flatten(1);
 }
 
 class AwqMatrix : public StoredMatrix {
@@ -46,10 +50,10 @@ class AwqMatrix : public StoredMatrix {
         scales_(std::move(scales)) {}
 
   at::Tensor Dense(at::ScalarType dtype) const override {
-    const at::Tensor codes = UnpackColumns(qweight_).to(at::kFloat);
-    at::Tensor numbers = codes.view({scales_.size(0), -1, rows()});  // [groups, group size, out]
-    numbers.sub_(UnpackColumns(qzeros_).unsqueeze(1)).mul_(scales_.to(at::kFloat).unsqueeze(1));
-    return codes.t().contiguous().to(dtype);
+    const at::Tensor input = at::arange(cols(), qweight_.options().dtype(at::kLong));
+    return NumbersOfGrids(UnpackColumns(qweight_), UnpackColumns(qzeros_).to(at::kFloat),
+                          scales_.to(at::kFloat), input.div(cols() / scales_.size(0), "floor"))
+        .to(dtype);
   }
 
   SuffixedTensors Tensors() const override {

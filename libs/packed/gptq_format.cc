@@ -9,6 +9,7 @@
 #include "libs/core/status.h"
 #include "libs/packed/bits.h"
 #include "libs/packed/format_list.h"
+#include "libs/packed/group_grids.h"
 
 namespace attnlab {
 namespace {
@@ -27,15 +28,10 @@ class GptqMatrix : public StoredMatrix {
         g_idx_(std::move(g_idx)) {}
 
   at::Tensor Dense(at::ScalarType dtype) const override {
-    const at::Tensor codes = UnpackRows(qweight_, bits_);  // [in, out]
-    const at::Tensor zeros = UnpackRows(qzeros_.t().contiguous(), bits_)
-                                 .t()  // [groups, out]
-                                 .to(at::kFloat) +
-                             offset_;
-    const at::Tensor group = g_idx_.to(at::kLong);
-    const at::Tensor scales = scales_.to(at::kFloat).index_select(0, group);
-    const at::Tensor numbers = (codes.to(at::kFloat) - zeros.index_select(0, group)).mul_(scales);
-    return numbers.t().contiguous().to(dtype);
+    const at::Tensor zeros = UnpackRows(qzeros_.t(), bits_).t().to(at::kFloat) + offset_;
+    return NumbersOfGrids(UnpackRows(qweight_, bits_), zeros, scales_.to(at::kFloat),
+                          g_idx_.to(at::kLong))
+        .to(dtype);
   }
 
   SuffixedTensors Tensors() const override {
