@@ -4,6 +4,7 @@
 
 #include "libs/compress/masks.h"
 #include "libs/core/status.h"
+#include "libs/packed/sparse24_format.h"
 
 namespace attnlab {
 namespace {
@@ -49,8 +50,16 @@ at::Tensor PruningMethod::PatternMask(const at::Tensor& scores) const {
   return MaskOfPeriods(scores, pattern_.zeros, pattern_.period);
 }
 
-CompressedMatrix PruningMethod::Keep(const at::Tensor& pruned) const {
-  return {.stored = nullptr, .dense = pruned};
+absl::StatusOr<CompressedMatrix> PruningMethod::Keep(const at::Tensor& pruned) const {
+  CompressedMatrix matrix;
+  if (compresses()) {
+    ATTNLAB_ASSIGN_OR_RETURN(matrix.stored, StoreSparse24(pruned));
+  } else {
+    matrix.dense = pruned;
+  }
+  return matrix;
 }
+
+Json PruningMethod::QuantizationConfig() const { return compresses() ? Sparse24Config() : Json(); }
 
 }  // namespace attnlab

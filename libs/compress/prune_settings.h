@@ -36,6 +36,7 @@ class PruningMethod : public Method {
   absl::Status Init(const PruneSettings& settings);
 
   absl::Status Check(const ModelConfig& config) const override;
+  Json QuantizationConfig() const override;
 
  protected:
   double sparsity() const { return settings_.sparsity; }
@@ -43,10 +44,12 @@ class PruningMethod : public Method {
 
   // The mask of scores [out, in]: whole matrix or rows, or the pattern's.
   at::Tensor PatternMask(const at::Tensor& scores) const;
-  // `pruned` [out, in] as it is stored.
-  CompressedMatrix Keep(const at::Tensor& pruned) const;
+  // `pruned` [out, in] as it is stored: 2:4 without its zeros, others as numbers.
+  absl::StatusOr<CompressedMatrix> Keep(const at::Tensor& pruned) const;
 
  private:
+  bool compresses() const { return pattern_.zeros == 2 && pattern_.period == 4; }
+
   PruneSettings settings_;
   SparsePattern pattern_;
 };

@@ -116,6 +116,11 @@ TEST(Methods, SparsityIsAchieved) {
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_NEAR(report->sparsity(), 0.25, 1e-3) << method;
   }
+  Transformer halved = LoudModel(SmallConfig());
+  const auto report = RunMethod(halved, "prune", "wanda", "pattern = \"2:4\"");
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GE(report->sparsity(), 0.5);
+  EXPECT_EQ(report->bits(), 17);  // half of float32's, and the places
   Transformer model = LoudModel(SmallConfig());
   const auto joint = RunMethod(model, "prune", "sparsegpt", "bits = 4");
   ASSERT_TRUE(joint.ok()) << joint.status();
