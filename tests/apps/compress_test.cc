@@ -95,6 +95,7 @@ TEST_F(CompressPrograms, PrunedModelsAreOpenedByEval) {
     const Outcome evaluated = RunProgram("eval", {out_ + method[0], "--tasks", "held_out"});
     EXPECT_EQ(evaluated.exit_code, 0) << method[0] << ": " << evaluated.err;
   }
+  ExpectError(RunProgram("eval", {out_ + "heads", "--analysis"}), kBadInput, "heads were removed");
 }
 
 TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
