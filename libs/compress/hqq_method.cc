@@ -12,6 +12,8 @@
 namespace attnlab {
 namespace {
 
+constexpr int64_t kLargestGroup = int64_t{1} << 31;
+
 struct Settings {
   int64_t bits = 4;
   int64_t group_size = 64;
@@ -92,6 +94,10 @@ absl::StatusOr<std::unique_ptr<Method>> MakeHqq(const Recipe& recipe) {
   ATTNLAB_RETURN_IF_ERROR(recipe.Read(settings));
   ATTNLAB_ASSIGN_OR_RETURN(const HqqSolver solver, Find(kSolvers, "solver", settings.solver));
   ATTNLAB_ASSIGN_OR_RETURN(const at::ScalarType dtype, Find(kTypes, "dtype", settings.dtype));
+  if (settings.group_size > kLargestGroup) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "group_size = ", settings.group_size, ": must be a multiple of 8 up to ", kLargestGroup));
+  }
   // A size that suits any groups: what is wrong now is wrong with every model.
   const int64_t size = settings.group_size > 0 ? settings.group_size * 8 : 64;
   ATTNLAB_RETURN_IF_ERROR(
