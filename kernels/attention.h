@@ -4,9 +4,11 @@
 //     out_i = sum_j W(s_ij, m_i) v_j / den_i,   den_i = sum_j M(s_ij, m_i) + Tail(m_i)
 //
 // Scores live in one tile at a time (FlashAttention-2, Dao 2023, 2307.08691): memory is linear in
-// the sequence length, and the backward keeps the output and two numbers a row. Arithmetic is
-// float32; bfloat16 operands are widened tile by tile. The bits of a result do not depend on the
-// number of threads. A row that sees no key, or whose denominator is 0, has output and gradient 0.
+// the sequence length, and the backward keeps the output and two numbers a row. Sums and statistics
+// are float32. On a CPU 16-bit operands are widened tile by tile; on a CUDA device tensor cores
+// multiply them, with weights rounded to their type. The bits of a result do not depend on the number
+// of threads, and are the same in every run. A row that sees no key, or whose denominator is 0, has
+// output and gradient 0.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +18,9 @@
 
 namespace attnlab {
 
-enum class DType { kFloat32, kBFloat16 };
+enum class DType { kFloat32, kBFloat16, kFloat16 };  // float16 on CUDA devices only
+
+inline constexpr int kCpu = -1;
 
 struct Shape {
   int64_t batch;
@@ -52,6 +56,13 @@ struct Problem {
   Mask mask;
   float scale = 1.0f;
   DType dtype = DType::kFloat32;
+  int device = kCpu;       // or the number of a CUDA device, where all pointers point to
+  void* stream = nullptr;  // cudaStream_t; the launch returns before the work is done
+  // Products of tiles whose weights are all 0 are left out; false is for measuring what that saves.
+  bool skip_zero_tiles = true;
+  uint64_t* tile_counts = nullptr;  // [2] on the device, or null; adds tiles seen, tiles skipped
+  // WorkspaceBytes(args) bytes on the device, aligned to 256; null where that is 0.
+  void* workspace = nullptr;
   Operand q;  // [batch, heads, queries, head_dim]
   Operand k;  // [batch, kv_heads, keys, head_dim]
   Operand v;  // [batch, kv_heads, keys, value_dim]
@@ -73,6 +84,10 @@ struct BackwardArgs : Problem {
   Result v_grad;                          // like v
   float* learned_grad[kMaxLearned] = {};  // each [heads], float32
 };
+
+// What `args` need as workspace; 0 on the CPU.
+int64_t WorkspaceBytes(const ForwardArgs& args);
+int64_t WorkspaceBytes(const BackwardArgs& args);
 
 // Constants of `problem` set to the variant's defaults. `problem.weighting` is valid.
 void SetDefaultConstants(Problem& problem);

@@ -1,0 +1,120 @@
+// What every kernel of kernels/cuda/device is compiled for, and what it knows of a query row.
+//
+// Macros of an instance: ATTNLAB_HEADER and ATTNLAB_VARIANT (the variant's header and type),
+// ATTNLAB_ELEMENT (BFloat16, Float16 or float), ATTNLAB_MASK (bits: 1 causal, 2 window, 4
+// documents), ATTNLAB_SKIP (1: products of tiles whose weights are all 0 are left out).
+#pragma once
+
+#include "kernels/attention.h"
+#include "kernels/cuda/device/element.cuh"
+#include "kernels/cuda/device/number.cuh"
+#include ATTNLAB_HEADER
+
+namespace attnlab {
+
+using Variant = ATTNLAB_VARIANT;
+using Element = ATTNLAB_ELEMENT;
+inline constexpr bool kCausal = (ATTNLAB_MASK & 1) != 0;
+inline constexpr bool kWindow = (ATTNLAB_MASK & 2) != 0;
+inline constexpr bool kDocuments = (ATTNLAB_MASK & 4) != 0;
+inline constexpr bool kSkip = ATTNLAB_SKIP != 0 && Variant::kTraits.exact_zeros;
+inline constexpr bool kShifted = Variant::kTraits.shifted;
+inline constexpr bool kMapped = HasScore<Variant>;
+inline constexpr bool kLearns = sizeof(Variant::kLearned.data) > 0 && Variant::kLearned.size() > 0;
+
+// The mask with what the instance leaves out folded away.
+__device__ __forceinline__ Mask MaskOf(const Problem& problem, int batch) {
+  Mask mask = problem.mask;
+  mask.causal = kCausal;
+  if (!kWindow) mask.window = mask.first_kept = 0;
+  if (!kDocuments) mask.query_documents = mask.key_documents = nullptr;
+  return mask.OfSequence(batch, problem.shape.queries, problem.shape.keys);
+}
+
+__device__ __forceinline__ Row<float> RowOf(const Problem& problem, const Mask& mask, int head,
+                                            int query) {
+  Row<float> row;
+  const int64_t position = query + mask.query_offset;
+  row.position = static_cast<float>(position > 0 ? position : 0);
+  const int64_t visible = mask.CountVisible(query, problem.shape.keys);
+  row.visible = static_cast<float>(visible > 1 ? visible : 1);
+#pragma unroll
+  for (int p = 0; p < kMaxLearned; ++p) {
+    row.learned[p] = p < static_cast<int>(Variant::kLearned.size()) ? problem.learned[p][head] : 0;
+  }
+  return row;
+}
+
+// s = gain x + offset + slope key, x = q . k.
+struct ScoreMap {
+  float gain;
+  float offset;
+  float slope;
+};
+
+__device__ __forceinline__ ScoreMap ScoreMapOf(const Problem& problem, const Variant& variant,
+                                               const Row<float>& row) {
+  const Affine<float> affine = RowScore<Variant, float>(variant, row);
+  return {affine.gain * problem.scale, affine.offset - affine.slope * row.position, affine.slope};
+}
+
+// The score as the variant takes it. Without a map of its own it is the product times the scale.
+__device__ __forceinline__ Number ScoreNumber(float x, float scale) {
+  return kMapped ? Number(x) : Number(x * scale, x * (scale * kLog2E));
+}
+
+// Keys that a row sees, in the 32 bits that index one sequence.
+struct RowLimits {
+  int kept;
+  int begin;
+  int end;
+  int document;
+
+  __device__ __forceinline__ bool Sees(int key, const int32_t* key_documents) const {
+    bool sees = key < end;
+    if (kWindow) sees = sees && (key >= begin || key < kept);
+    if (kDocuments) sees = sees && key_documents[key] == document;
+    return sees;
+  }
+};
+
+__device__ __forceinline__ RowLimits LimitsOf(const Mask& mask, int query, int queries, int keys) {
+  const Span span = mask.RowSpan(query, keys);
+  RowLimits limits = {static_cast<int>(span.kept), static_cast<int>(span.begin),
+                      static_cast<int>(span.end), 0};
+  if (kDocuments) limits.document = mask.query_documents[query < queries ? query : queries - 1];
+  return limits;
+}
+
+// The tiles of kTile keys that queries [first, last] look at, from the last to the first.
+template <int kTile>
+struct KeyTiles {
+  int recent;  // tiles [begin, begin + recent)
+  int begin;
+  int kept;  // tiles [0, kept)
+  int full_end;     // keys below it are seen by every row,
+  int full_begin;   // if they are not below this
+
+  __device__ __forceinline__ KeyTiles(const Mask& mask, int first, int last, int keys) {
+    const Span low = mask.RowSpan(first, keys);
+    const Span high = mask.RowSpan(last, keys);
+    const int end = (static_cast<int>(high.end) + kTile - 1) / kTile;
+    begin = kWindow ? static_cast<int>(low.begin) / kTile : 0;
+    recent = end > begin ? end - begin : 0;
+    const int kept_keys = static_cast<int>(low.kept > high.kept ? low.kept : high.kept);
+    kept = kWindow ? (kept_keys + kTile - 1) / kTile : 0;
+    if (kept > begin) kept = begin;
+    full_end = static_cast<int>(low.end);
+    full_begin = static_cast<int>(high.begin);
+  }
+  __device__ __forceinline__ int Count() const { return recent + kept; }
+  __device__ __forceinline__ int Tile(int i) const {
+    return i < recent ? begin + recent - 1 - i : kept - 1 - (i - recent);
+  }
+  // Some row does not see some key of it.
+  __device__ __forceinline__ bool Partial(int tile) const {
+    return kDocuments || (tile + 1) * kTile > full_end || (kWindow && tile * kTile < full_begin);
+  }
+};
+
+}  // namespace attnlab

@@ -1,0 +1,17 @@
+// The sm_90a kernels: which problems they take, and their launches.
+#pragma once
+
+#include <string>
+
+#include "kernels/attention.h"
+#include "kernels/cuda/runtime.h"
+
+namespace attnlab::cuda {
+
+// 16-bit elements, head dim and value dim equal and 64 or 128, rows of 16-byte multiples, a positive
+// scale, sequences of less than 2^31 tokens.
+bool HopperTakes(const Problem& problem, const DeviceInfo& device);
+
+std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device);
+
+}  // namespace attnlab::cuda

@@ -1,0 +1,27 @@
+// From a problem to the macros that its kernels are compiled with, and their launch.
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "kernels/attention.h"
+#include "kernels/cuda/compiler.h"
+#include "kernels/cuda/runtime.h"
+
+namespace attnlab::cuda {
+
+// An instance of `file` for the variant, element type and mask of `problem` (device/rows.cuh).
+Instance InstanceFor(const Problem& problem, const char* file, int arch);
+
+struct Launch {
+  std::array<unsigned, 3> grid;
+  unsigned threads;
+  int shared_bytes = 0;
+};
+
+// Runs `name` of `instance` on `problem`'s device and stream with `params` as its one argument.
+// Returns what went wrong.
+std::string Run(const Problem& problem, const Instance& instance, const char* name,
+                const Launch& launch, const void* params);
+
+}  // namespace attnlab::cuda
