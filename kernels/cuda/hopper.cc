@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 
 #include "kernels/cuda/instances.h"
 
@@ -58,7 +60,8 @@ struct ForwardTiles {
 };
 
 ForwardTiles TilesFor(int64_t dim) {
-  if (dim == 64) return {3, 128, 2};
+  if (const char* t = std::getenv("TILES"); t && dim == 64) { ForwardTiles f; sscanf(t, "%d,%d,%d", &f.groups, &f.key_tile, &f.stages); return f; }
+  if (dim == 64) return {3, 128, 4};
   return {2, 128, 2};
 }
 
@@ -89,7 +92,7 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
   params.section = static_cast<int>(std::clamp<int64_t>(
       std::max<int64_t>(1, device.l2_bytes / 2 / head_bytes) * sharing, 1, all));
   std::string error =
-      Encode(args.q, args.dtype, shape.batch, shape.heads, shape.queries, dim, 64 * tiles.groups, params.q);
+      Encode(args.q, args.dtype, shape.batch, shape.heads, shape.queries, dim, 64, params.q);
   if (error.empty()) {
     error = Encode(args.k, args.dtype, shape.batch, shape.kv_heads, shape.keys, dim, tiles.key_tile, params.k);
   }

@@ -6,9 +6,11 @@
 namespace attnlab {
 
 struct BFloat16 {
+  static constexpr bool kBrain = true;
   uint16_t bits;
 };
 struct Float16 {
+  static constexpr bool kBrain = false;
   uint16_t bits;
 };
 
@@ -41,19 +43,19 @@ __device__ __forceinline__ Float16 FromFloat<Float16>(float x) {
   return y;
 }
 
-// Two elements in one register, the first in the low half.
-template <class Element>
-__device__ __forceinline__ uint32_t Pack(float low, float high);
-template <>
-__device__ __forceinline__ uint32_t Pack<BFloat16>(float low, float high) {
+// Two elements in one register, the first in the low half; negative ones become 0 if kRectify.
+template <class Element, bool kRectify = false>
+__device__ __forceinline__ uint32_t Pack(float low, float high) {
   uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}
-template <>
-__device__ __forceinline__ uint32_t Pack<Float16>(float low, float high) {
-  uint32_t pair;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  if constexpr (Element::kBrain && kRectify) {
+    asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  } else if constexpr (Element::kBrain) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  } else if constexpr (kRectify) {
+    asm("cvt.rn.relu.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  }
   return pair;
 }
 

@@ -17,7 +17,7 @@ inline constexpr int kKeyTile = ATTNLAB_KEY_TILE;
 inline constexpr int kStages = ATTNLAB_STAGES;
 inline constexpr int kQueryTile = 64 * kGroups;
 inline constexpr int kPanels = kDim / 64;
-inline constexpr int kQueryPanel = kQueryTile * 128;  // bytes
+inline constexpr int kQueryPanel = 64 * 128;  // bytes, of one warpgroup
 inline constexpr int kKeyPanel = kKeyTile * 128;
 inline constexpr int kTileBytes = kPanels * kKeyPanel;
 inline constexpr int kThreads = 128 * (kGroups + 1);
@@ -26,12 +26,14 @@ inline constexpr int kThreads = 128 * (kGroups + 1);
 inline constexpr float kShiftSlack = 8.0f;
 
 struct alignas(1024) Storage {
-  char q[kPanels * kQueryPanel];
+  char q[kGroups][kPanels * kQueryPanel];
   char k[kStages][kTileBytes];
   char v[kStages][kTileBytes];
-  uint64_t q_full, q_empty;
+  uint64_t q_full[kGroups], q_empty[kGroups];
   uint64_t k_full[kStages], k_empty[kStages];
   uint64_t v_full[kStages], v_empty[kStages];
+  // Whether a warp's weights of a tile hold any number but 0; two tiles in turn.
+  uint8_t any_weight[2][kGroups][4];
 };
 
 // One element of the list: a tile of queries of one head.
@@ -68,27 +70,34 @@ __device__ __forceinline__ void LoadTile(char* to, const TensorMap& map, uint64_
 __device__ void Produce(const ForwardParams& params, Storage& storage) {
   RingPlace<kStages> place;
   uint32_t q_parity = 1;
-  const int group = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
+  const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
   for (int index = blockIdx.x; index < params.work; index += gridDim.x) {
     const Work work(params, index);
     const auto keys = work.Keys(params);
-    if (keys.Count() == 0) continue;
-    const int kv_head = work.head / group;
-    Wait(&storage.q_empty, q_parity);
-    q_parity ^= 1;
-    ExpectBytes(&storage.q_full, kPanels * kQueryPanel);
-    for (int p = 0; p < kPanels; ++p) {
-      Load(storage.q + p * kQueryPanel, params.q, &storage.q_full, 64 * p, work.tile * kQueryTile,
-           work.head, work.batch);
-    }
-    for (int i = 0; i < keys.Count(); ++i) {
-      const int row = keys.Tile(i) * kKeyTile;
+    const int count = keys.Count();
+    if (count == 0) continue;
+    const int kv_head = work.head / sharing;
+    const auto load_keys = [&](int i) {
       Wait(&storage.k_empty[place.stage], place.parity ^ 1);
-      LoadTile(storage.k[place.stage], params.k, &storage.k_full[place.stage], row, kv_head,
-               work.batch);
+      LoadTile(storage.k[place.stage], params.k, &storage.k_full[place.stage],
+               keys.Tile(i) * kKeyTile, kv_head, work.batch);
+    };
+    // The first keys need no query to be gone.
+    load_keys(0);
+    for (int group = 0; group < kGroups; ++group) {
+      Wait(&storage.q_empty[group], q_parity);
+      ExpectBytes(&storage.q_full[group], kPanels * kQueryPanel);
+      for (int p = 0; p < kPanels; ++p) {
+        Load(storage.q[group] + p * kQueryPanel, params.q, &storage.q_full[group], 64 * p,
+             work.tile * kQueryTile + 64 * group, work.head, work.batch);
+      }
+    }
+    q_parity ^= 1;
+    for (int i = 0; i < count; ++i) {
+      if (i > 0) load_keys(i);
       Wait(&storage.v_empty[place.stage], place.parity ^ 1);
-      LoadTile(storage.v[place.stage], params.v, &storage.v_full[place.stage], row, kv_head,
-               work.batch);
+      LoadTile(storage.v[place.stage], params.v, &storage.v_full[place.stage],
+               keys.Tile(i) * kKeyTile, kv_head, work.batch);
       place.Advance();
     }
   }
@@ -107,7 +116,7 @@ struct Consumer {
   uint32_t q_parity = 0;
 
   Mask mask;
-  int keys;
+  int queries, keys;
   RowLimits limits[2];
   ScoreMap map[2];
   float shift[2];    // in use
@@ -116,6 +125,7 @@ struct Consumer {
   float o[kDim / 2];
   float s[kKeyTile / 2];
   uint32_t p[kKeyTile / 4];
+  bool any;  // a weight of this thread may not be 0
 
   __device__ Consumer(const ForwardParams& params, Storage& storage, int group)
       : params(params),
@@ -130,7 +140,7 @@ struct Consumer {
   __device__ __forceinline__ void Begin(const Work& work) {
     mask = MaskOf(params.args, work.batch);
     keys = static_cast<int>(params.args.shape.keys);
-    const int queries = static_cast<int>(params.args.shape.queries);
+    queries = static_cast<int>(params.args.shape.queries);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int query = min(Query(work, r), queries - 1);
@@ -146,7 +156,7 @@ struct Consumer {
 
   __device__ __forceinline__ void IssueScores() {
     Wait(&storage.k_full[k_place.stage], k_place.parity);
-    const uint64_t a = Descriptor(storage.q + group * 64 * 128, kQueryPanel);
+    const uint64_t a = Descriptor(storage.q[group], kQueryPanel);
     const uint64_t b = Descriptor(storage.k[k_place.stage], kKeyPanel);
     FenceRegisters(s);
     FenceProducts();
@@ -157,20 +167,17 @@ struct Consumer {
                                              b + panel * (kKeyPanel >> 4) + step, k > 0);
     }
     CommitProducts();
-    FenceRegisters(s);
   }
 
+  // o and p are fenced.
   __device__ __forceinline__ void IssueValues() {
     Wait(&storage.v_full[v_place.stage], v_place.parity);
     const uint64_t b = Descriptor(storage.v[v_place.stage], kKeyPanel);
-    FenceRegisters(o);
-    FenceProducts();
+    if (!kSkip) FenceProducts();
 #pragma unroll
     for (int k = 0; k < kKeyTile / 16; ++k) {
       Product<Element, kDim, true>::Run(o, p + 4 * k, b + k * (16 * 128 >> 4), 1);
     }
-    CommitProducts();
-    FenceRegisters(o);
   }
 
   __device__ __forceinline__ void ReleaseKeys() {
@@ -186,26 +193,23 @@ struct Consumer {
   template <bool kPartial>
   __device__ __forceinline__ void Weigh(int tile, float (&keep)[2]) {
     const int column = tile * kKeyTile + lane % 4 * 2;
-    if (kMapped) {
+    any = false;
 #pragma unroll
-      for (int i = 0; i < kKeyTile / 2; ++i) {
-        const int r = i / 2 % 2, c = i / 4 * 8 + i % 2;
-        s[i] = fmaf(s[i], map[r].gain, fmaf(map[r].slope, column + c, map[r].offset));
+    for (int r = 0; r < 2; ++r) {
+      if (kMapped) {
+        const float base = fmaf(map[r].slope, column, map[r].offset);
+        ForEachOf(r, [&](int c, float& x) { x = fmaf(x, map[r].gain, fmaf(map[r].slope, c, base)); });
       }
-    }
-    if (kShifted) {
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
+      if (kShifted) {
         float top = kNoFloor;
-#pragma unroll
-        for (int i = 0; i < kKeyTile / 4; ++i) {
-          const int at = i / 2 * 4 + 2 * r + i % 2, c = i / 2 * 8 + i % 2;
-          const bool sees = !kPartial || limits[r].Sees(column + c, mask.key_documents);
-          if (sees) top = fmaxf(top, s[at]);
-        }
+        const RowLimits limit = limits[r].From(column);
+        ForEachOf(r, [&](int c, float& x) {
+          top = fmaxf(top, !kPartial || limit.Sees(c, column, mask.key_documents) ? x : kNoFloor);
+        });
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
         if (!kMapped && top > kNoFloor) top *= map[r].gain;
+        if (kSkip) any = any || top >= 0.0f;
         highest[r] = fmaxf(highest[r], top);
         keep[r] = 1.0f;
         if ((highest[r] - shift[r]) * kLog2E > kShiftSlack) {
@@ -214,27 +218,31 @@ struct Consumer {
         }
         mass[r] *= keep[r];
       }
-    }
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
       const Number m(shift[r]);
-      float sum = 0.0f;
-#pragma unroll
-      for (int i = 0; i < kKeyTile / 4; ++i) {
-        const int at = i / 2 * 4 + 2 * r + i % 2, c = i / 2 * 8 + i % 2;
-        const Weights<Number> weights = variant.Weigh(ScoreNumber(s[at], map[r].gain), m);
-        const bool sees = !kPartial || limits[r].Sees(column + c, mask.key_documents);
-        s[at] = sees ? weights.weight.value : 0.0f;
-        sum += sees ? weights.mass.value : 0.0f;
-      }
-      mass[r] += sum;
+      const RowLimits limit = limits[r].From(column);
+      ForEachOf(r, [&](int c, float& x) {
+        const Weights<Number> weights = variant.Weigh(ScoreNumber(x, map[r].gain), m);
+        const bool sees = !kPartial || limit.Sees(c, column, mask.key_documents);
+        x = sees ? weights.weight.value : 0.0f;
+        mass[r] += sees ? weights.mass.Value() : 0.0f;
+      });
     }
   }
 
-  __device__ __forceinline__ void WeighTile(const KeyTiles<kKeyTile>& tiles, int i,
+  // body(column, score) for this thread's scores of its row r.
+  template <class Body>
+  __device__ __forceinline__ void ForEachOf(int r, const Body& body) {
+#pragma unroll
+    for (int i = 0; i < kKeyTile / 8; ++i) {
+      body(8 * i, s[4 * i + 2 * r]);
+      body(8 * i + 1, s[4 * i + 2 * r + 1]);
+    }
+  }
+
+  __device__ __forceinline__ void WeighTile(const KeyTiles<kKeyTile>& tiles, int i, int full_end,
                                             float (&keep)[2]) {
     const int tile = tiles.Tile(i);
-    if (tiles.Partial(tile)) {
+    if (tiles.Partial(tile, full_end)) {
       Weigh<true>(tile, keep);
     } else {
       Weigh<false>(tile, keep);
@@ -243,7 +251,10 @@ struct Consumer {
 
   __device__ __forceinline__ void PackWeights() {
 #pragma unroll
-    for (int i = 0; i < kKeyTile / 4; ++i) p[i] = Pack<Element>(s[2 * i], s[2 * i + 1]);
+    for (int i = 0; i < kKeyTile / 4; ++i) {
+      p[i] = Pack<Element, Rectifies()>(s[2 * i], s[2 * i + 1]);
+      if (kSkip && !kShifted) any = any || p[i] != 0;
+    }
   }
 
   __device__ __forceinline__ void Rescale(const float (&keep)[2]) {
@@ -252,20 +263,17 @@ struct Consumer {
     for (int i = 0; i < kDim / 2; ++i) o[i] *= keep[i / 2 % 2];
   }
 
-  // Whether any of the warpgroup's packed weights is not 0.
-  __device__ __forceinline__ bool AnyWeight() {
+  // Tells the other warps of the group whether any weight of this warp's rows is not 0.
+  __device__ __forceinline__ void Vote(int i) {
+    if (!kSkip) return;
+    any = __any_sync(~0u, any);
+    if (lane == 0) storage.any_weight[i & 1][group][threadIdx.x / 32 % 4] = any;
+  }
+  // Whether any weight of the group's rows for tile i is not 0; after a barrier that follows Vote.
+  __device__ __forceinline__ bool AnyWeight(int i) {
     if (!kSkip) return true;
-    uint32_t bits = 0;
-#pragma unroll
-    for (int i = 0; i < kKeyTile / 4; ++i) bits |= p[i];
-    int any;
-    asm volatile(
-        "{\n.reg .pred a, b;\nsetp.ne.b32 a, %1, 0;\n"
-        "barrier.cta.red.or.pred b, %2, 128, a;\nselp.b32 %0, 1, 0, b;\n}\n"
-        : "=r"(any)
-        : "r"(bits), "r"(8 + group)
-        : "memory");
-    return any != 0;
+    const uint32_t votes = *reinterpret_cast<volatile uint32_t*>(storage.any_weight[i & 1][group]);
+    return __any_sync(~0u, votes != 0);
   }
 
   // Turns of the warpgroups at the tensor cores.
@@ -276,61 +284,90 @@ struct Consumer {
     const auto tiles = work.Keys(params);
     const int count = tiles.Count();
     if (count == 0) return;
+    // Of this warpgroup alone: keys below own_end are seen by some row, below own_full by all.
+    const int own_end = static_cast<int>(
+        mask.RowSpan(min(work.tile * kQueryTile + group * 64 + 63, queries - 1), keys).end);
+    const int own_full = static_cast<int>(
+        mask.RowSpan(work.tile * kQueryTile + group * 64, keys).end);
+    int first = 0;
+    for (; first < count - 1 && tiles.Tile(first) * kKeyTile >= own_end; ++first) {
+      TakeTurn();
+      PassTurn();
+      PassKeys();
+      PassValues();
+    }
     float keep[2];
-    Wait(&storage.q_full, q_parity);
+    Wait(&storage.q_full[group], q_parity);
     q_parity ^= 1;
+    TakeTurn();
     IssueScores();
+    PassTurn();
     WaitProducts<0>();
     FenceRegisters(s);
     ReleaseKeys();
-    WeighTile(tiles, 0, keep);
+    WeighTile(tiles, first, own_full, keep);
     PackWeights();
-    bool any = AnyWeight();
+    Vote(first);
     int skipped = 0;
 #pragma unroll 1
-    for (int i = 1; i < count; ++i) {
+    for (int i = first + 1; i < count; ++i) {
       TakeTurn();
+      const bool used = AnyWeight(i - 1);
+      FenceRegisters(o);
+      FenceRegisters(p);
       IssueScores();
-      if (any) IssueValues();
+      if (used) IssueValues();
+      CommitProducts();
       PassTurn();
-      if (any) {
-        WaitProducts<1>();
-      } else {
-        WaitProducts<0>();
-      }
+      WaitProducts<1>();
       FenceRegisters(s);
       ReleaseKeys();
-      WeighTile(tiles, i, keep);
+      WeighTile(tiles, i, own_full, keep);
       WaitProducts<0>();
       FenceRegisters(o);
-      ReleaseValuesOf(any, skipped);
+      FinishValues(used, skipped);
       Rescale(keep);
       PackWeights();
-      any = AnyWeight();
+      Vote(i);
     }
-    if (lane == 0) Arrive(&storage.q_empty);
-    if (any) IssueValues();
+    if (lane == 0) Arrive(&storage.q_empty[group]);
+    if (kSkip) SyncNamed(8 + group, 128);
+    const bool used = AnyWeight(count - 1);
+    FenceRegisters(o);
+    FenceRegisters(p);
+    if (kSkip) FenceProducts();
+    if (used) IssueValues();
+    CommitProducts();
     WaitProducts<0>();
     FenceRegisters(o);
-    ReleaseValuesOf(any, skipped);
+    FinishValues(used, skipped);
     if (kSkip && params.args.tile_counts != nullptr && threadIdx.x % 128 == 0) {
-      atomicAdd(reinterpret_cast<unsigned long long*>(params.args.tile_counts), count);
-      atomicAdd(reinterpret_cast<unsigned long long*>(params.args.tile_counts) + 1, skipped);
+      auto* counts = reinterpret_cast<unsigned long long*>(params.args.tile_counts);
+      atomicAdd(counts, static_cast<unsigned long long>(count - first));
+      atomicAdd(counts + 1, static_cast<unsigned long long>(skipped));
     }
   }
 
-  // A tile whose values were not needed is given back once it has arrived.
-  __device__ __forceinline__ void ReleaseValuesOf(bool any, int& skipped) {
-    if (!any) {
-      Wait(&storage.v_full[v_place.stage], v_place.parity);
+  // Gives a tile back that this warpgroup does not use, once it has arrived.
+  __device__ __forceinline__ void PassKeys() {
+    Wait(&storage.k_full[k_place.stage], k_place.parity);
+    ReleaseKeys();
+  }
+  __device__ __forceinline__ void PassValues() {
+    Wait(&storage.v_full[v_place.stage], v_place.parity);
+    ReleaseValues();
+  }
+  __device__ __forceinline__ void FinishValues(bool used, int& skipped) {
+    if (used) {
+      ReleaseValues();
+    } else {
+      PassValues();
       ++skipped;
     }
-    ReleaseValues();
   }
 
   __device__ __forceinline__ void Finish(const Work& work) {
     const ForwardArgs& args = params.args;
-    const int queries = static_cast<int>(args.shape.queries);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       mass[r] += __shfl_xor_sync(~0u, mass[r], 1);
@@ -377,8 +414,10 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
   Storage& storage =
       *reinterpret_cast<Storage*>(raw + ((1024 - (SharedAddress(raw) & 1023)) & 1023));
   if (threadIdx.x == 0) {
-    InitBarrier(&storage.q_full, 1);
-    InitBarrier(&storage.q_empty, 4 * kGroups);
+    for (int i = 0; i < kGroups; ++i) {
+      InitBarrier(&storage.q_full[i], 1);
+      InitBarrier(&storage.q_empty[i], 4);
+    }
     for (int i = 0; i < kStages; ++i) {
       InitBarrier(&storage.k_full[i], 1);
       InitBarrier(&storage.v_full[i], 1);
@@ -393,6 +432,8 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
     if (threadIdx.x == 0) Produce(params, storage);
   } else {
     TakeRegisters<kGroups == 2 ? 240 : 160>();
-    Consumer(params, storage, static_cast<int>(threadIdx.x) / 128 - 1).Run();
+    // The same in all threads of a warp, and known to be.
+    const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 128 - 1, 0);
+    Consumer(params, storage, group).Run();
   }
 }

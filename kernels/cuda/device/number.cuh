@@ -25,40 +25,52 @@ __device__ __forceinline__ float Reciprocal(float x) {
 
 struct Number {
   float value;
-  float log2;  // value * log2(e)
+  float log2;     // value * log2(e)
+  bool negative;  // the number is max(value, 0), the maximum not taken yet; a constant to the compiler
 
   Number() = default;
-  __device__ __forceinline__ explicit Number(float value) : value(value), log2(value * kLog2E) {}
-  __device__ __forceinline__ Number(float value, float log2) : value(value), log2(log2) {}
+  __device__ __forceinline__ explicit Number(float value)
+      : value(value), log2(value * kLog2E), negative(false) {}
+  __device__ __forceinline__ Number(float value, float log2)
+      : value(value), log2(log2), negative(false) {}
+
+  __device__ __forceinline__ float Value() const { return negative ? fmaxf(value, 0.0f) : value; }
+  __device__ __forceinline__ float Log2() const { return negative ? fmaxf(log2, 0.0f) : log2; }
 };
 
 __device__ __forceinline__ Number operator+(const Number& a, const Number& b) {
-  return {a.value + b.value, a.log2 + b.log2};
+  return {a.Value() + b.Value(), a.Log2() + b.Log2()};
 }
 __device__ __forceinline__ Number operator-(const Number& a, const Number& b) {
-  return {a.value - b.value, a.log2 - b.log2};
+  return {a.Value() - b.Value(), a.Log2() - b.Log2()};
 }
-__device__ __forceinline__ Number operator-(const Number& a) { return {-a.value, -a.log2}; }
+__device__ __forceinline__ Number operator-(const Number& a) { return {-a.Value(), -a.Log2()}; }
 __device__ __forceinline__ Number operator*(const Number& a, const Number& b) {
-  return Number(a.value * b.value);
+  return Number(a.Value() * b.Value());
 }
-__device__ __forceinline__ Number Exp(const Number& x) { return Number(Exp2(x.log2)); }
+__device__ __forceinline__ Number Exp(const Number& x) { return Number(Exp2(x.Log2())); }
 __device__ __forceinline__ Number ExpDiff(const Number& s, const Number& m) {
-  return Number(Exp2(s.log2 - m.log2) - Exp2(-m.log2));
+  return Number(Exp2(s.Log2() - m.Log2()) - Exp2(-m.Log2()));
 }
-__device__ __forceinline__ Number Relu(const Number& x) { return Number(fmaxf(x.value, 0.0f)); }
-__device__ __forceinline__ Number Abs(const Number& x) { return Number(fabsf(x.value)); }
+// Taken when the weight is rounded to 16 bits, for nothing, or by whoever asks for the value before.
+__device__ __forceinline__ Number Relu(const Number& x) {
+  Number y = x;
+  y.negative = true;
+  return y;
+}
+__device__ __forceinline__ Number Abs(const Number& x) { return Number(fabsf(x.Value())); }
 __device__ __forceinline__ Number Sigmoid(const Number& x) {
-  return Number(Reciprocal(1.0f + Exp2(-x.log2)));
+  return Number(Reciprocal(1.0f + Exp2(-x.Log2())));
 }
 __device__ __forceinline__ Number IfNonNegative(const Number& s, const Number& x) {
-  return Number(s.value < 0.0f ? 0.0f : x.value);
+  return Number(s.Value() < 0.0f ? 0.0f : x.Value());
 }
 __device__ __forceinline__ Number WithSignOf(const Number& s, const Number& x) {
-  return Number(s.value > 0.0f ? x.value : (s.value < 0.0f ? -x.value : 0.0f));
+  const float value = x.Value();
+  return Number(s.Value() > 0.0f ? value : (s.Value() < 0.0f ? -value : 0.0f));
 }
 __device__ __forceinline__ Number IfPositive(const Number& s, const Number& x) {
-  return Number(s.value > 0.0f ? x.value : 0.0f);
+  return Number(s.Value() > 0.0f ? x.Value() : 0.0f);
 }
 
 }  // namespace attnlab

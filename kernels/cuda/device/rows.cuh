@@ -70,13 +70,23 @@ struct RowLimits {
   int end;
   int document;
 
-  __device__ __forceinline__ bool Sees(int key, const int32_t* key_documents) const {
-    bool sees = key < end;
-    if (kWindow) sees = sees && (key >= begin || key < kept);
-    if (kDocuments) sees = sees && key_documents[key] == document;
+  // The limits for columns counted from `column` on. The compiler takes them for new numbers, so
+  // that it compares again where it would keep a predicate for each column.
+  __device__ __forceinline__ RowLimits From(int column) const {
+    RowLimits limits = {kept - column, begin - column, end - column, document};
+    asm volatile("" : "+r"(limits.end), "+r"(limits.begin), "+r"(limits.kept));
+    return limits;
+  }
+  __device__ __forceinline__ bool Sees(int c, int column, const int32_t* key_documents) const {
+    bool sees = c < end;
+    if (kWindow) sees = sees && (c >= begin || c < kept);
+    if (kDocuments) sees = sees && key_documents[column + c] == document;
     return sees;
   }
 };
+
+// Whether the variant leaves the maximum of a weight and 0 to the rounding (number.cuh).
+__device__ __forceinline__ constexpr bool Rectifies() { return Variant::kTraits.exact_zeros; }
 
 __device__ __forceinline__ RowLimits LimitsOf(const Mask& mask, int query, int queries, int keys) {
   const Span span = mask.RowSpan(query, keys);
@@ -92,8 +102,7 @@ struct KeyTiles {
   int recent;  // tiles [begin, begin + recent)
   int begin;
   int kept;  // tiles [0, kept)
-  int full_end;     // keys below it are seen by every row,
-  int full_begin;   // if they are not below this
+  int full_begin;  // no row's window hides keys from it on
 
   __device__ __forceinline__ KeyTiles(const Mask& mask, int first, int last, int keys) {
     const Span low = mask.RowSpan(first, keys);
@@ -104,15 +113,14 @@ struct KeyTiles {
     const int kept_keys = static_cast<int>(low.kept > high.kept ? low.kept : high.kept);
     kept = kWindow ? (kept_keys + kTile - 1) / kTile : 0;
     if (kept > begin) kept = begin;
-    full_end = static_cast<int>(low.end);
     full_begin = static_cast<int>(high.begin);
   }
   __device__ __forceinline__ int Count() const { return recent + kept; }
   __device__ __forceinline__ int Tile(int i) const {
     return i < recent ? begin + recent - 1 - i : kept - 1 - (i - recent);
   }
-  // Some row does not see some key of it.
-  __device__ __forceinline__ bool Partial(int tile) const {
+  // Some row does not see some key of it; keys below `full_end` are early enough for all rows.
+  __device__ __forceinline__ bool Partial(int tile, int full_end) const {
     return kDocuments || (tile + 1) * kTile > full_end || (kWindow && tile * kTile < full_begin);
   }
 };
