@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "kernels/cuda/instances.h"
+#include "kernels/weighting_info.h"
 
 namespace attnlab::hopper {
 struct alignas(64) TensorMap {
@@ -22,23 +23,25 @@ constexpr int kElementBytes = 2;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Tiles of `rows` rows by 64 elements of a tensor [batch, heads, length, dim], for the copy engine.
-std::string Encode(const Operand& operand, DType dtype, int64_t batch, int64_t heads,
-                   int64_t length, int64_t dim, int rows, hopper::TensorMap& map) {
+// Tiles of `rows` rows by 64 elements of a tensor [batch, heads, length, head dim], for the copy
+// engine.
+std::string Encode(const Problem& problem, const Operand& operand, int64_t heads, int64_t length,
+                   int rows, hopper::TensorMap& map) {
   std::string error;
   const Driver* driver = GetDriver(error);
   if (driver == nullptr) return error;
-  const auto type = dtype == DType::kBFloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                              : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  const auto type = problem.dtype == DType::kBFloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                      : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
   const auto u = [](int64_t x) { return static_cast<cuuint64_t>(x); };
   // A stride that no second row, head or sequence uses may be anything that the driver accepts.
   const auto stride = [&](int64_t elements, int64_t count) {
     return u(count > 1 ? elements * kElementBytes : 16);
   };
-  const cuuint64_t sizes[] = {u(dim), u(length), u(heads), u(batch)};
+  const cuuint64_t sizes[] = {u(problem.shape.head_dim), u(length), u(heads),
+                              u(problem.shape.batch)};
   const cuuint64_t strides[] = {stride(operand.row_stride, length),
                                 stride(operand.head_stride, heads),
-                                stride(operand.batch_stride, batch)};
+                                stride(operand.batch_stride, problem.shape.batch)};
   const cuuint32_t box[] = {64, static_cast<cuuint32_t>(rows), 1, 1};
   const cuuint32_t steps[] = {1, 1, 1, 1};
   return Describe("cuTensorMapEncodeTiled",
@@ -46,6 +49,34 @@ std::string Encode(const Operand& operand, DType dtype, int64_t batch, int64_t h
                       &map.map, type, 4, const_cast<void*>(operand.data), sizes, strides, box, steps,
                       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+}
+
+// `tiles` tiles of each of `heads` heads. `head_elements` of a head's operands are read by all of
+// its tiles, and `sharing` heads in a row read the same: half the L2 cache is for them.
+hopper::Schedule ScheduleOf(int64_t tiles, int64_t batch, int64_t heads, int64_t head_elements,
+                            int64_t sharing, const DeviceInfo& device) {
+  const int64_t all = batch * heads;
+  const int64_t fit =
+      std::max<int64_t>(1, device.l2_bytes / 2 / (head_elements * kElementBytes)) * sharing;
+  const int64_t section = std::min(fit, all);
+  return {static_cast<unsigned>(tiles),   static_cast<unsigned>(heads),
+          static_cast<unsigned>(all),     static_cast<unsigned>(section),
+          static_cast<unsigned>(section * tiles), static_cast<int>(all * tiles)};
+}
+
+void AddTiles(const Problem& problem, int groups, int stages, Instance& instance) {
+  instance.macros.emplace_back("ATTNLAB_HEAD_DIM", std::to_string(problem.shape.head_dim));
+  instance.macros.emplace_back("ATTNLAB_GROUPS", std::to_string(groups));
+  instance.macros.emplace_back("ATTNLAB_STAGES", std::to_string(stages));
+}
+
+// One block a multiprocessor; `elements` of tiles in shared memory, beside barriers and alignment.
+Launch LaunchOf(const hopper::Schedule& schedule, int groups, int64_t elements,
+                const DeviceInfo& device, int extra_bytes = 0) {
+  const int blocks = std::min(schedule.count, device.multiprocessors);
+  return {{static_cast<unsigned>(blocks), 1, 1},
+          static_cast<unsigned>(128 * (groups + 1)),
+          static_cast<int>(elements * kElementBytes) + extra_bytes + 2048};
 }
 
 bool Aligned(const Operand& operand) {
@@ -58,6 +89,47 @@ struct ForwardTiles {
   int key_tile;
   int stages;
 };
+
+// Tiles of the backward's two kernels.
+struct BackwardTiles {
+  int keys_groups, keys_query_tile, keys_stages;
+  int queries_groups, queries_key_tile, queries_stages;
+};
+
+BackwardTiles BackwardTilesFor(int64_t dim) {
+  if (const char* t = std::getenv(dim == 64 ? "BTILES64" : "BTILES128")) { BackwardTiles f; sscanf(t, "%d,%d,%d,%d,%d,%d", &f.keys_groups, &f.keys_query_tile, &f.keys_stages, &f.queries_groups, &f.queries_key_tile, &f.queries_stages); return f; }
+  if (dim == 64) return {2, 128, 2, 2, 128, 3};
+  return {2, 64, 2, 2, 128, 2};
+}
+
+// Places in the workspace, in bytes from its start, each a multiple of 256.
+struct Workspace {
+  int64_t statistics = 0;
+  int64_t maps = 0;
+  int64_t learned = 0;
+  int64_t bytes = 0;
+  int padded;
+  int query_tiles;
+};
+
+Workspace PlacesOf(const BackwardArgs& args) {
+  const Shape& shape = args.shape;
+  const int learned = static_cast<int>(Weightings()[args.weighting].learned.size());
+  Workspace places;
+  places.padded = static_cast<int>(CeilDiv(shape.queries, 128) * 128);
+  places.query_tiles =
+      static_cast<int>(CeilDiv(shape.queries, 64 * BackwardTilesFor(shape.head_dim).queries_groups));
+  const int64_t rows = shape.batch * shape.heads * places.padded;
+  const auto take = [&](int64_t bytes) {
+    const int64_t place = places.bytes;
+    places.bytes += CeilDiv(bytes, 256) * 256;
+    return place;
+  };
+  places.statistics = take(rows * sizeof(hopper::RowStatistic));
+  places.maps = take(rows * sizeof(hopper::RowMap));
+  places.learned = take(sizeof(double) * learned * shape.batch * shape.heads * places.query_tiles);
+  return places;
+}
 
 ForwardTiles TilesFor(int64_t dim) {
   if (const char* t = std::getenv("TILES"); t && dim == 64) { ForwardTiles f; sscanf(t, "%d,%d,%d", &f.groups, &f.key_tile, &f.stages); return f; }
@@ -80,36 +152,94 @@ bool HopperTakes(const Problem& problem, const DeviceInfo& device) {
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
   const Shape& shape = args.shape;
   const ForwardTiles tiles = TilesFor(shape.head_dim);
-  const int dim = static_cast<int>(shape.head_dim);
   hopper::ForwardParams params;
   params.args = args;
-  const int64_t all = shape.batch * shape.heads;
-  params.query_tiles = static_cast<int>(CeilDiv(shape.queries, 64 * tiles.groups));
-  params.work = static_cast<int>(all * params.query_tiles);
-  // Half the cache, the rest is for queries and outputs.
-  const int64_t head_bytes = 2 * shape.keys * dim * kElementBytes;
-  const int64_t sharing = shape.heads / shape.kv_heads;
-  params.section = static_cast<int>(std::clamp<int64_t>(
-      std::max<int64_t>(1, device.l2_bytes / 2 / head_bytes) * sharing, 1, all));
-  std::string error =
-      Encode(args.q, args.dtype, shape.batch, shape.heads, shape.queries, dim, 64, params.q);
+  params.schedule = ScheduleOf(CeilDiv(shape.queries, 64 * tiles.groups), shape.batch, shape.heads,
+                               2 * shape.keys * shape.head_dim, shape.heads / shape.kv_heads, device);
+  std::string error = Encode(args, args.q, shape.heads, shape.queries, 64, params.q);
   if (error.empty()) {
-    error = Encode(args.k, args.dtype, shape.batch, shape.kv_heads, shape.keys, dim, tiles.key_tile, params.k);
+    error = Encode(args, args.k, shape.kv_heads, shape.keys, tiles.key_tile, params.k);
   }
   if (error.empty()) {
-    error = Encode(args.v, args.dtype, shape.batch, shape.kv_heads, shape.keys, dim, tiles.key_tile, params.v);
+    error = Encode(args, args.v, shape.kv_heads, shape.keys, tiles.key_tile, params.v);
   }
   if (!error.empty()) return error;
   Instance instance = InstanceFor(args, "hopper_forward.cuh", 90);
-  instance.macros.insert(instance.macros.end(),
-                         {{"ATTNLAB_HEAD_DIM", std::to_string(dim)},
-                          {"ATTNLAB_GROUPS", std::to_string(tiles.groups)},
-                          {"ATTNLAB_KEY_TILE", std::to_string(tiles.key_tile)},
-                          {"ATTNLAB_STAGES", std::to_string(tiles.stages)}});
-  const int shared = 1024 + 1024 + dim * kElementBytes * (64 * tiles.groups + 2 * tiles.stages * tiles.key_tile);
-  const unsigned blocks = static_cast<unsigned>(std::min(params.work, device.multiprocessors));
+  AddTiles(args, tiles.groups, tiles.stages, instance);
+  instance.macros.emplace_back("ATTNLAB_KEY_TILE", std::to_string(tiles.key_tile));
   return Run(args, instance, "HopperForward",
-             {{blocks, 1, 1}, static_cast<unsigned>(128 * (tiles.groups + 1)), shared}, &params);
+             LaunchOf(params.schedule, tiles.groups,
+                      args.shape.head_dim * (64 * tiles.groups + 2 * tiles.stages * tiles.key_tile),
+                      device),
+             &params);
+}
+
+int64_t HopperWorkspace(const BackwardArgs& args) { return PlacesOf(args).bytes; }
+
+std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
+  const Shape& shape = args.shape;
+  const BackwardTiles tiles = BackwardTilesFor(shape.head_dim);
+  const Workspace places = PlacesOf(args);
+  char* workspace = static_cast<char*>(args.workspace);
+  hopper::BackwardParams params;
+  params.args = args;
+  params.padded = places.padded;
+  params.query_tiles = places.query_tiles;
+  params.statistics = reinterpret_cast<hopper::RowStatistic*>(workspace + places.statistics);
+  params.maps = reinterpret_cast<hopper::RowMap*>(workspace + places.maps);
+  params.learned = reinterpret_cast<double*>(workspace + places.learned);
+
+  const auto run = [&](const char* file, const char* name, int groups, int stages,
+                       std::pair<std::string, std::string> tile, const Launch& launch) {
+    Instance instance = InstanceFor(args, file, 90);
+    AddTiles(args, groups, stages, instance);
+    if (!tile.first.empty()) instance.macros.push_back(std::move(tile));
+    return Run(args, instance, name, launch, &params);
+  };
+  const auto heads = static_cast<unsigned>(shape.heads);
+  const auto batch = static_cast<unsigned>(shape.batch);
+  std::string error = run("hopper_statistics.cuh", "HopperStatistics", 1, 1, {},
+                          {{static_cast<unsigned>(params.padded / 8), heads, batch}, 256, 0});
+  if (!error.empty()) return error;
+
+  const int64_t sharing = shape.heads / shape.kv_heads;
+  // A warpgroup's own 64 rows, and the tiles that pass by.
+  const auto encode = [&](int query_rows, int key_rows) {
+    std::string wrong = Encode(args, args.q, shape.heads, shape.queries, query_rows, params.q);
+    if (wrong.empty()) {
+      wrong = Encode(args, args.out_grad, shape.heads, shape.queries, query_rows, params.out_grad);
+    }
+    if (wrong.empty()) wrong = Encode(args, args.k, shape.kv_heads, shape.keys, key_rows, params.k);
+    if (wrong.empty()) wrong = Encode(args, args.v, shape.kv_heads, shape.keys, key_rows, params.v);
+    return wrong;
+  };
+  error = encode(tiles.keys_query_tile, 64);
+  if (!error.empty()) return error;
+  params.schedule =
+      ScheduleOf(CeilDiv(shape.keys, 64 * tiles.keys_groups), shape.batch, shape.kv_heads,
+                 2 * shape.queries * shape.head_dim * sharing, 1, device);
+  const int row_bytes = static_cast<int>(sizeof(hopper::RowStatistic) + sizeof(hopper::RowMap));
+  error = run("hopper_keys.cuh", "HopperKeys", tiles.keys_groups, tiles.keys_stages,
+              {"ATTNLAB_QUERY_TILE", std::to_string(tiles.keys_query_tile)},
+              LaunchOf(params.schedule, tiles.keys_groups,
+                       2 * shape.head_dim * (64 * tiles.keys_groups +
+                                             tiles.keys_stages * tiles.keys_query_tile),
+                       device, tiles.keys_stages * tiles.keys_query_tile * row_bytes));
+  if (!error.empty()) return error;
+
+  error = encode(64, tiles.queries_key_tile);
+  if (!error.empty()) return error;
+  params.schedule = ScheduleOf(places.query_tiles, shape.batch, shape.heads,
+                               2 * shape.keys * shape.head_dim, sharing, device);
+  error = run("hopper_queries.cuh", "HopperQueries", tiles.queries_groups, tiles.queries_stages,
+              {"ATTNLAB_KEY_TILE", std::to_string(tiles.queries_key_tile)},
+              LaunchOf(params.schedule, tiles.queries_groups,
+                       2 * shape.head_dim * (64 * tiles.queries_groups +
+                                             tiles.queries_stages * tiles.queries_key_tile),
+                       device));
+  const auto learned = static_cast<unsigned>(Weightings()[args.weighting].learned.size());
+  if (!error.empty() || learned == 0) return error;
+  return run("hopper_statistics.cuh", "HopperLearned", 1, 1, {}, {{heads, learned, 1}, 32, 0});
 }
 
 }  // namespace attnlab::cuda

@@ -13,5 +13,7 @@ namespace attnlab::cuda {
 bool HopperTakes(const Problem& problem, const DeviceInfo& device);
 
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device);
+std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device);
+int64_t HopperWorkspace(const BackwardArgs& args);  // bytes
 
 }  // namespace attnlab::cuda

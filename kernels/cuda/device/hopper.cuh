@@ -98,6 +98,15 @@ __device__ __forceinline__ void Load(void* to, const TensorMap& map, uint64_t* b
       : "memory");
 }
 
+// `bytes` bytes in a row, a multiple of 16, likewise.
+__device__ __forceinline__ void LoadBytes(void* to, const void* from, int bytes, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          SharedAddress(to)),
+      "l"(reinterpret_cast<uint64_t>(from)), "r"(bytes), "r"(SharedAddress(barrier))
+      : "memory");
+}
+
 // --- warpgroup matrix products ---
 
 // The start of an operand in shared memory, its panels of 64 elements by rows swizzled in units of

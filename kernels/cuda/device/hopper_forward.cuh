@@ -5,30 +5,20 @@
 //
 // Blocks stay for the whole launch and walk a list of query tiles, long rows first, heads in
 // sections whose keys and values fit into the L2 cache.
-#include "kernels/cuda/device/hopper.cuh"
-#include "kernels/cuda/device/hopper_params.h"
-#include "kernels/cuda/device/rows.cuh"
+#include "kernels/cuda/device/hopper_tiles.cuh"
 
 namespace attnlab::hopper {
 
-inline constexpr int kDim = ATTNLAB_HEAD_DIM;
-inline constexpr int kGroups = ATTNLAB_GROUPS;
 inline constexpr int kKeyTile = ATTNLAB_KEY_TILE;
-inline constexpr int kStages = ATTNLAB_STAGES;
 inline constexpr int kQueryTile = 64 * kGroups;
-inline constexpr int kPanels = kDim / 64;
-inline constexpr int kQueryPanel = 64 * 128;  // bytes, of one warpgroup
-inline constexpr int kKeyPanel = kKeyTile * 128;
-inline constexpr int kTileBytes = kPanels * kKeyPanel;
-inline constexpr int kThreads = 128 * (kGroups + 1);
 // The shift follows the row's maximum only where it grew by more than this, in units of log 2, so
 // that sums are seldom rescaled; weights stay below 2^8 (FlashAttention-4, 2603.05451).
 inline constexpr float kShiftSlack = 8.0f;
 
 struct alignas(1024) Storage {
-  char q[kGroups][kPanels * kQueryPanel];
-  char k[kStages][kTileBytes];
-  char v[kStages][kTileBytes];
+  char q[kGroups][kTileBytes<64>];
+  char k[kStages][kTileBytes<kKeyTile>];
+  char v[kStages][kTileBytes<kKeyTile>];
   uint64_t q_full[kGroups], q_empty[kGroups];
   uint64_t k_full[kStages], k_empty[kStages];
   uint64_t v_full[kStages], v_empty[kStages];
@@ -36,68 +26,46 @@ struct alignas(1024) Storage {
   uint8_t any_weight[2][kGroups][4];
 };
 
-// One element of the list: a tile of queries of one head.
-struct Work {
-  int tile, head, batch;
-
-  __device__ Work(const ForwardParams& params, int index) {
-    const int per_section = params.section * params.query_tiles;
-    const int section = index / per_section;
-    const int first = section * params.section;
-    const int all = static_cast<int>(params.args.shape.batch * params.args.shape.heads);
-    const int size = min(params.section, all - first);
-    const int rest = index - section * per_section;
-    tile = params.query_tiles - 1 - rest / size;
-    const int place = first + rest % size;
-    batch = place / static_cast<int>(params.args.shape.heads);
-    head = place % static_cast<int>(params.args.shape.heads);
-  }
-  __device__ KeyTiles<kKeyTile> Keys(const ForwardParams& params) const {
-    const int first = tile * kQueryTile;
-    const int last = min(first + kQueryTile, static_cast<int>(params.args.shape.queries)) - 1;
-    return KeyTiles<kKeyTile>(MaskOf(params.args, batch), first, last,
-                              static_cast<int>(params.args.shape.keys));
-  }
-};
-
-__device__ __forceinline__ void LoadTile(char* to, const TensorMap& map, uint64_t* barrier, int row,
-                                         int head, int batch) {
-  ExpectBytes(barrier, kTileBytes);
-#pragma unroll
-  for (int p = 0; p < kPanels; ++p) Load(to + p * kKeyPanel, map, barrier, 64 * p, row, head, batch);
+__device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const ForwardParams& params, const Work& work) {
+  const Shape& shape = params.args.shape;
+  const int first = work.tile * kQueryTile;
+  const int last = min(first + kQueryTile, static_cast<int>(shape.queries)) - 1;
+  return KeyTiles<kKeyTile>(MaskOf(params.args, work.batch), first, last,
+                            static_cast<int>(shape.keys));
 }
 
 __device__ void Produce(const ForwardParams& params, Storage& storage) {
   RingPlace<kStages> place;
   uint32_t q_parity = 1;
   const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
-  for (int index = blockIdx.x; index < params.work; index += gridDim.x) {
-    const Work work(params, index);
-    const auto keys = work.Keys(params);
+  for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
+    const Work work(params.schedule, list.index, kCausal);
+    const auto keys = KeysOf(params, work);
     const int count = keys.Count();
     if (count == 0) continue;
     const int kv_head = work.head / sharing;
-    const auto load_keys = [&](int i) {
-      Wait(&storage.k_empty[place.stage], place.parity ^ 1);
-      LoadTile(storage.k[place.stage], params.k, &storage.k_full[place.stage],
-               keys.Tile(i) * kKeyTile, kv_head, work.batch);
+    const auto load = [&](char* to, const TensorMap& map, uint64_t* full, uint64_t* empty, int i) {
+      Wait(empty, place.parity ^ 1);
+      ExpectBytes(full, kTileBytes<kKeyTile>);
+      LoadTile<kKeyTile>(to, map, full, keys.Tile(i) * kKeyTile, kv_head, work.batch);
     };
-    // The first keys need no query to be gone.
+    const auto load_keys = [&](int i) {
+      load(storage.k[place.stage], params.k, &storage.k_full[place.stage],
+           &storage.k_empty[place.stage], i);
+    };
+    // The first keys need not wait until the queries before are done with.
     load_keys(0);
     for (int group = 0; group < kGroups; ++group) {
       Wait(&storage.q_empty[group], q_parity);
-      ExpectBytes(&storage.q_full[group], kPanels * kQueryPanel);
-      for (int p = 0; p < kPanels; ++p) {
-        Load(storage.q[group] + p * kQueryPanel, params.q, &storage.q_full[group], 64 * p,
-             work.tile * kQueryTile + 64 * group, work.head, work.batch);
-      }
+      ExpectBytes(&storage.q_full[group], kTileBytes<64>);
+      LoadTile<64>(storage.q[group], params.q, &storage.q_full[group],
+                   work.tile * kQueryTile + 64 * group, work.head, work.batch);
     }
     q_parity ^= 1;
     for (int i = 0; i < count; ++i) {
       if (i > 0) load_keys(i);
-      Wait(&storage.v_empty[place.stage], place.parity ^ 1);
-      LoadTile(storage.v[place.stage], params.v, &storage.v_full[place.stage],
-               keys.Tile(i) * kKeyTile, kv_head, work.batch);
+      load(storage.v[place.stage], params.v, &storage.v_full[place.stage],
+           &storage.v_empty[place.stage], i);
       place.Advance();
     }
   }
@@ -156,28 +124,17 @@ struct Consumer {
 
   __device__ __forceinline__ void IssueScores() {
     Wait(&storage.k_full[k_place.stage], k_place.parity);
-    const uint64_t a = Descriptor(storage.q[group], kQueryPanel);
-    const uint64_t b = Descriptor(storage.k[k_place.stage], kKeyPanel);
     FenceRegisters(s);
     FenceProducts();
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-      const int panel = k / 4, step = k % 4 * 2;
-      Product<Element, kKeyTile, false>::Run(s, a + panel * (kQueryPanel >> 4) + step,
-                                             b + panel * (kKeyPanel >> 4) + step, k > 0);
-    }
+    MultiplyRows<64, kKeyTile>(s, storage.q[group], storage.k[k_place.stage]);
     CommitProducts();
   }
 
   // o and p are fenced.
   __device__ __forceinline__ void IssueValues() {
     Wait(&storage.v_full[v_place.stage], v_place.parity);
-    const uint64_t b = Descriptor(storage.v[v_place.stage], kKeyPanel);
     if (!kSkip) FenceProducts();
-#pragma unroll
-    for (int k = 0; k < kKeyTile / 16; ++k) {
-      Product<Element, kDim, true>::Run(o, p + 4 * k, b + k * (16 * 128 >> 4), 1);
-    }
+    AddWeighted<kKeyTile>(o, p, storage.v[v_place.stage]);
   }
 
   __device__ __forceinline__ void ReleaseKeys() {
@@ -276,32 +233,27 @@ struct Consumer {
     return __any_sync(~0u, votes != 0);
   }
 
-  // Turns of the warpgroups at the tensor cores.
-  __device__ __forceinline__ void TakeTurn() { SyncNamed(1 + group, 256); }
-  __device__ __forceinline__ void PassTurn() { ArriveNamed(1 + (group + 1) % kGroups, 256); }
-
   __device__ __forceinline__ void Absorb(const Work& work) {
-    const auto tiles = work.Keys(params);
+    const auto tiles = KeysOf(params, work);
     const int count = tiles.Count();
     if (count == 0) return;
     // Of this warpgroup alone: keys below own_end are seen by some row, below own_full by all.
-    const int own_end = static_cast<int>(
-        mask.RowSpan(min(work.tile * kQueryTile + group * 64 + 63, queries - 1), keys).end);
-    const int own_full = static_cast<int>(
-        mask.RowSpan(work.tile * kQueryTile + group * 64, keys).end);
+    const int own = work.tile * kQueryTile + group * 64;
+    const int own_end = LimitsOf(mask, min(own + 63, queries - 1), queries, keys).end;
+    const int own_full = LimitsOf(mask, own, queries, keys).end;
     int first = 0;
     for (; first < count - 1 && tiles.Tile(first) * kKeyTile >= own_end; ++first) {
-      TakeTurn();
-      PassTurn();
+      TakeTurn(group);
+      PassTurn(group);
       PassKeys();
       PassValues();
     }
     float keep[2];
     Wait(&storage.q_full[group], q_parity);
     q_parity ^= 1;
-    TakeTurn();
+    TakeTurn(group);
     IssueScores();
-    PassTurn();
+    PassTurn(group);
     WaitProducts<0>();
     FenceRegisters(s);
     ReleaseKeys();
@@ -311,14 +263,14 @@ struct Consumer {
     int skipped = 0;
 #pragma unroll 1
     for (int i = first + 1; i < count; ++i) {
-      TakeTurn();
-      const bool used = AnyWeight(i - 1);
+      TakeTurn(group);
       FenceRegisters(o);
       FenceRegisters(p);
       IssueScores();
+      const bool used = AnyWeight(i - 1);
       if (used) IssueValues();
       CommitProducts();
-      PassTurn();
+      PassTurn(group);
       WaitProducts<1>();
       FenceRegisters(s);
       ReleaseKeys();
@@ -368,6 +320,8 @@ struct Consumer {
 
   __device__ __forceinline__ void Finish(const Work& work) {
     const ForwardArgs& args = params.args;
+    Element* to[2] = {nullptr, nullptr};
+    float factor[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       mass[r] += __shfl_xor_sync(~0u, mass[r], 1);
@@ -377,14 +331,8 @@ struct Consumer {
       const Row<float> row = RowOf(args, mask, work.head, query);
       const float last = kShifted ? Exp2((shift[r] - highest[r]) * kLog2E) : 1.0f;
       const float denominator = mass[r] * last + variant.Tail(highest[r], row);
-      const float inverse = denominator == 0.0f ? 0.0f : last / denominator;
-      Element* out = static_cast<Element*>(args.out.data) + work.batch * args.out.batch_stride +
-                     work.head * args.out.head_stride + query * args.out.row_stride + lane % 4 * 2;
-#pragma unroll
-      for (int i = 0; i < kDim / 8; ++i) {
-        *reinterpret_cast<uint32_t*>(out + 8 * i) =
-            Pack<Element>(o[4 * i + 2 * r] * inverse, o[4 * i + 2 * r + 1] * inverse);
-      }
+      factor[r] = denominator == 0.0f ? 0.0f : last / denominator;
+      to[r] = RowAt(args.out, work.batch, work.head, query) + lane % 4 * 2;
       if (args.shift != nullptr && lane % 4 == 0) {
         const int64_t place =
             (static_cast<int64_t>(work.batch) * args.shape.heads + work.head) * queries + query;
@@ -392,12 +340,13 @@ struct Consumer {
         args.denominator[place] = denominator;
       }
     }
+    StoreRows(o, to, factor);
   }
 
   __device__ void Run() {
-    if (group == kGroups - 1) ArriveNamed(1, 256);
-    for (int index = blockIdx.x; index < params.work; index += gridDim.x) {
-      const Work work(params, index);
+    if (group == kGroups - 1) PassTurn(group);
+    for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
+      const Work work(params.schedule, list.index, kCausal);
       Begin(work);
       Absorb(work);
       Finish(work);
@@ -411,8 +360,7 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
     HopperForward(const __grid_constant__ attnlab::hopper::ForwardParams params) {
   using namespace attnlab::hopper;
   extern __shared__ char raw[];
-  Storage& storage =
-      *reinterpret_cast<Storage*>(raw + ((1024 - (SharedAddress(raw) & 1023)) & 1023));
+  Storage& storage = SharedAs<Storage>(raw);
   if (threadIdx.x == 0) {
     for (int i = 0; i < kGroups; ++i) {
       InitBarrier(&storage.q_full[i], 1);
@@ -427,13 +375,6 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
     FenceBarrierInit();
   }
   __syncthreads();
-  if (threadIdx.x < 128) {
-    GiveRegisters<kGroups == 2 ? 24 : 32>();
-    if (threadIdx.x == 0) Produce(params, storage);
-  } else {
-    TakeRegisters<kGroups == 2 ? 240 : 160>();
-    // The same in all threads of a warp, and known to be.
-    const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 128 - 1, 0);
-    Consumer(params, storage, group).Run();
-  }
+  SplitRoles([&] { Produce(params, storage); },
+             [&](int group) { Consumer(params, storage, group).Run(); });
 }

@@ -88,10 +88,18 @@ struct RowLimits {
 // Whether the variant leaves the maximum of a weight and 0 to the rounding (number.cuh).
 __device__ __forceinline__ constexpr bool Rectifies() { return Variant::kTraits.exact_zeros; }
 
+// Mask::RowSpan in 32 bits; what the instance's mask lacks costs nothing.
 __device__ __forceinline__ RowLimits LimitsOf(const Mask& mask, int query, int queries, int keys) {
-  const Span span = mask.RowSpan(query, keys);
-  RowLimits limits = {static_cast<int>(span.kept), static_cast<int>(span.begin),
-                      static_cast<int>(span.end), 0};
+  const int position = query + static_cast<int>(mask.query_offset);
+  RowLimits limits = {0, 0, keys, 0};
+  if (kCausal) limits.end = max(0, min(position + 1, keys));
+  if (kWindow) {
+    const int first_kept = static_cast<int>(mask.first_kept);
+    if (mask.window > 0) limits.begin = max(0, position - static_cast<int>(mask.window) + 1);
+    limits.begin = min(limits.begin, limits.end);
+    if (limits.begin <= first_kept) limits.begin = 0;
+    limits.kept = min(first_kept, limits.begin);
+  }
   if (kDocuments) limits.document = mask.query_documents[query < queries ? query : queries - 1];
   return limits;
 }
@@ -105,15 +113,13 @@ struct KeyTiles {
   int full_begin;  // no row's window hides keys from it on
 
   __device__ __forceinline__ KeyTiles(const Mask& mask, int first, int last, int keys) {
-    const Span low = mask.RowSpan(first, keys);
-    const Span high = mask.RowSpan(last, keys);
-    const int end = (static_cast<int>(high.end) + kTile - 1) / kTile;
-    begin = kWindow ? static_cast<int>(low.begin) / kTile : 0;
-    recent = end > begin ? end - begin : 0;
-    const int kept_keys = static_cast<int>(low.kept > high.kept ? low.kept : high.kept);
-    kept = kWindow ? (kept_keys + kTile - 1) / kTile : 0;
-    if (kept > begin) kept = begin;
-    full_begin = static_cast<int>(high.begin);
+    const RowLimits low = LimitsOf(mask, first, last + 1, keys);
+    const RowLimits high = LimitsOf(mask, last, last + 1, keys);
+    const int end = (high.end + kTile - 1) / kTile;
+    begin = kWindow ? low.begin / kTile : 0;
+    recent = max(0, end - begin);
+    kept = kWindow ? min((max(low.kept, high.kept) + kTile - 1) / kTile, begin) : 0;
+    full_begin = high.begin;
   }
   __device__ __forceinline__ int Count() const { return recent + kept; }
   __device__ __forceinline__ int Tile(int i) const {

@@ -1,0 +1,316 @@
+// The backward's gradients of queries, and of what heads learn, on sm_90a. A warpgroup holds 64
+// queries and their gradient; key tiles pass by:
+//
+//     S = Q K^T    dP = dO V^T    dQ += dS K
+//
+// Scores are computed a second time (hopper_keys.cuh does it first): two of seven products, against
+// sums of dQ over blocks whose order would change from run to run.
+#include "kernels/cuda/device/hopper_gradient.cuh"
+
+namespace attnlab::hopper {
+
+inline constexpr int kKeyTile = ATTNLAB_KEY_TILE;
+inline constexpr int kQueryTile = 64 * kGroups;
+
+struct alignas(1024) Storage {
+  char q[kGroups][kTileBytes<64>];
+  char out_grad[kGroups][kTileBytes<64>];
+  char k[kStages][kTileBytes<kKeyTile>];
+  char v[kStages][kTileBytes<kKeyTile>];
+  uint64_t query_full[kGroups], query_empty[kGroups];
+  uint64_t full[kStages], empty[kStages];
+  Ballot ballot;
+  double learned[kGroups][4][kMaxLearned];
+};
+
+__device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const BackwardParams& params,
+                                                     const Work& work) {
+  const Shape& shape = params.args.shape;
+  const int first = work.tile * kQueryTile;
+  const int last = min(first + kQueryTile, static_cast<int>(shape.queries)) - 1;
+  return KeyTiles<kKeyTile>(MaskOf(params.args, work.batch), first, last,
+                            static_cast<int>(shape.keys));
+}
+
+__device__ void Produce(const BackwardParams& params, Storage& storage) {
+  RingPlace<kStages> place;
+  uint32_t query_parity = 1;
+  const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
+  for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
+    const Work work(params.schedule, list.index, kCausal);
+    const auto keys = KeysOf(params, work);
+    for (int group = 0; group < kGroups; ++group) {
+      uint64_t* full = &storage.query_full[group];
+      Wait(&storage.query_empty[group], query_parity);
+      ExpectBytes(full, 2 * kTileBytes<64>);
+      const int row = work.tile * kQueryTile + 64 * group;
+      LoadTile<64>(storage.q[group], params.q, full, row, work.head, work.batch);
+      LoadTile<64>(storage.out_grad[group], params.out_grad, full, row, work.head, work.batch);
+    }
+    query_parity ^= 1;
+    for (int i = 0; i < keys.Count(); ++i) {
+      uint64_t* full = &storage.full[place.stage];
+      Wait(&storage.empty[place.stage], place.parity ^ 1);
+      ExpectBytes(full, 2 * kTileBytes<kKeyTile>);
+      const int row = keys.Tile(i) * kKeyTile;
+      LoadTile<kKeyTile>(storage.k[place.stage], params.k, full, row, work.head / sharing,
+                         work.batch);
+      LoadTile<kKeyTile>(storage.v[place.stage], params.v, full, row, work.head / sharing,
+                         work.batch);
+      place.Advance();
+    }
+  }
+}
+
+struct Consumer {
+  const BackwardParams& params;
+  Storage& storage;
+  const Variant variant;
+  const int group;
+  const int lane = threadIdx.x % 32;
+  const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+  RingPlace<kStages> place;
+  uint32_t query_parity = 0;
+  int turn = 0;
+
+  Mask mask;
+  int queries, keys;
+  RowLimits limits[2];
+  ScoreMap map[2];
+  RowStatistic statistic[2];
+  // Sums over keys of dS, of dS x and of dS key, for what the score map learns.
+  float sum[2], sum_x[2], sum_key[2];
+  float q_grad[kDim / 2];
+  float s[kKeyTile / 2];
+  float dp[kKeyTile / 2];
+  uint32_t grads[kKeyTile / 4];
+
+  __device__ Consumer(const BackwardParams& params, Storage& storage, int group)
+      : params(params),
+        storage(storage),
+        variant(WithConstants<Variant>(params.args.constants)),
+        group(group),
+        queries(static_cast<int>(params.args.shape.queries)),
+        keys(static_cast<int>(params.args.shape.keys)) {}
+
+  __device__ __forceinline__ int Query(const Work& work, int r) const {
+    return work.tile * kQueryTile + group * 64 + warp_row + 8 * r;
+  }
+
+  __device__ __forceinline__ void Begin(const Work& work) {
+    mask = MaskOf(params.args, work.batch);
+    const int64_t head = static_cast<int64_t>(work.batch) * params.args.shape.heads + work.head;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int query = min(Query(work, r), queries - 1);
+      limits[r] = LimitsOf(mask, query, queries, keys);
+      map[r] = ScoreMapOf(params.args, variant, RowOf(params.args, mask, work.head, query));
+      statistic[r] = params.statistics[head * params.padded + query];
+      sum[r] = sum_x[r] = sum_key[r] = 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < kDim / 2; ++i) q_grad[i] = 0.0f;
+  }
+
+  __device__ __forceinline__ float MappedScore(int r, int key, float x) const {
+    return kMapped ? fmaf(x, map[r].gain, fmaf(map[r].slope, key, map[r].offset)) : x;
+  }
+
+  template <bool kPartial>
+  __device__ __forceinline__ void Weigh(int tile) {
+    const int column = tile * kKeyTile + lane % 4 * 2;
+    const RowLimits limit[2] = {limits[0].From(column), limits[1].From(column)};
+    float pair = 0.0f;
+    ForEachHeld<kKeyTile>([&](int r, int c, int i) {
+      const float x = MappedScore(r, column + c, s[i]);
+      float grad = GradientOf(variant, x, dp[i], map[r].gain, statistic[r]).score;
+      if (kPartial && !limit[r].Sees(c, column, mask.key_documents)) grad = 0.0f;
+      if (kLearns && kMapped) {
+        sum[r] += grad;
+        sum_x[r] = fmaf(grad, s[i], sum_x[r]);
+        sum_key[r] = fmaf(grad, column + c, sum_key[r]);
+      }
+      if (i % 2 == 0) {
+        pair = grad;
+      } else {
+        grads[i / 2] = Pack<Element>(pair, grad);
+      }
+    });
+  }
+
+  __device__ __forceinline__ void IssueScores() {
+    MultiplyRows<64, kKeyTile>(s, storage.q[group], storage.k[place.stage]);
+  }
+  __device__ __forceinline__ void IssueGradients() {
+    MultiplyRows<64, kKeyTile>(dp, storage.out_grad[group], storage.v[place.stage]);
+  }
+
+  // As in hopper_keys.cuh.
+  __device__ __forceinline__ bool Multiply(bool expect, int tile) {
+    FenceRegisters(s);
+    FenceRegisters(dp);
+    FenceRegisters(q_grad);
+    FenceProducts();
+    IssueScores();
+    CommitProducts();
+    if (!kSkip) {
+      IssueGradients();
+      CommitProducts();
+      WaitProducts<0>();
+      FenceRegisters(s);
+      FenceRegisters(dp);
+      return true;
+    }
+    if (expect) IssueGradients();
+    CommitProducts();
+    WaitProducts<1>();
+    FenceRegisters(s);
+    const bool used = storage.ballot.Any(turn++, group, AnyNonNegativeScore(tile));
+    FenceRegisters(dp);
+    FenceProducts();
+    if (used && !expect) IssueGradients();
+    CommitProducts();
+    WaitProducts<0>();
+    FenceRegisters(dp);
+    return used;
+  }
+
+  __device__ __forceinline__ bool AnyNonNegativeScore(int tile) const {
+    if (!kMapped) return AnyNonNegative(s);
+    const int column = tile * kKeyTile + lane % 4 * 2;
+    bool any = false;
+    ForEachHeld<kKeyTile>(
+        [&](int r, int c, int i) { any = any || !(MappedScore(r, column + c, s[i]) < 0.0f); });
+    return any;
+  }
+
+  __device__ __forceinline__ void Absorb(const Work& work) {
+    const auto tiles = KeysOf(params, work);
+    const int own = work.tile * kQueryTile + group * 64;
+    const int own_end = LimitsOf(mask, min(own + 63, queries - 1), queries, keys).end;
+    const int own_full = LimitsOf(mask, own, queries, keys).end;
+    bool expect = true;
+    Wait(&storage.query_full[group], query_parity);
+    query_parity ^= 1;
+#pragma unroll 1
+    for (int i = 0; i < tiles.Count(); ++i) {
+      const int tile = tiles.Tile(i);
+      Wait(&storage.full[place.stage], place.parity);
+      if (tile * kKeyTile < own_end) {
+        const bool used = Multiply(expect, tile);
+        expect = used;
+        if (used || !Variant::kTraits.massless) {
+          if (!used) {
+#pragma unroll
+            for (int j = 0; j < kKeyTile / 2; ++j) dp[j] = 0.0f;
+          }
+          if (tiles.Partial(tile, own_full)) {
+            Weigh<true>(tile);
+          } else {
+            Weigh<false>(tile);
+          }
+          FenceRegisters(grads);
+          FenceRegisters(q_grad);
+          FenceProducts();
+          AddWeighted<kKeyTile>(q_grad, grads, storage.k[place.stage]);
+          CommitProducts();
+          WaitProducts<0>();
+          FenceRegisters(q_grad);
+        }
+      }
+      if (lane == 0) Arrive(&storage.empty[place.stage]);
+      place.Advance();
+    }
+    if (lane == 0) Arrive(&storage.query_empty[group]);
+  }
+
+  // This row's share of the gradient of learned number p: sum_j dS ds/dp + dTail/dp dden.
+  __device__ __forceinline__ double LearnedOf(const Work& work, int p, int r) const {
+    const int query = Query(work, r);
+    if (query >= queries) return 0.0;
+    const Row<float> row = RowOf(params.args, mask, work.head, query);
+    Row<Dual<float>> dual;
+    dual.position = Dual<float>(row.position);
+    dual.visible = Dual<float>(row.visible);
+    for (int i = 0; i < kMaxLearned; ++i) {
+      dual.learned[i] = {row.learned[i], i == p ? 1.0f : 0.0f};
+    }
+    const Affine<Dual<float>> score = RowScore<Variant, Dual<float>>(variant, dual);
+    const int64_t place = (static_cast<int64_t>(work.batch) * params.args.shape.heads + work.head) *
+                              queries + query;
+    const Dual<float> tail = variant.Tail(Dual<float>(params.args.shift[place]), dual);
+    const float denominator = params.args.denominator[place];
+    const float tail_grad = denominator == 0.0f ? 0.0f : -statistic[r].delta / denominator;
+    const float distance = row.position * sum[r] - sum_key[r];
+    return static_cast<double>(params.args.scale * sum_x[r]) * score.gain.slope +
+           static_cast<double>(sum[r]) * score.offset.slope -
+           static_cast<double>(distance) * score.slope.slope +
+           static_cast<double>(tail_grad) * tail.slope;
+  }
+
+  // Sums over the tile's rows in one order: threads of a row, rows of a warp, warps of the block.
+  __device__ __forceinline__ void StoreLearned(const Work& work) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      for (int step = 1; step < 4; step *= 2) {
+        sum[r] += __shfl_xor_sync(~0u, sum[r], step);
+        sum_x[r] += __shfl_xor_sync(~0u, sum_x[r], step);
+        sum_key[r] += __shfl_xor_sync(~0u, sum_key[r], step);
+      }
+    }
+    for (int p = 0; p < static_cast<int>(Variant::kLearned.size()); ++p) {
+      double grad = lane % 4 == 0 ? LearnedOf(work, p, 0) + LearnedOf(work, p, 1) : 0.0;
+      for (int step = 16; step > 0; step /= 2) grad += __shfl_xor_sync(~0u, grad, step);
+      if (lane == 0) storage.learned[group][threadIdx.x / 32 % 4][p] = grad;
+    }
+    SyncNamed(15, 128 * kGroups);
+    const int parts = static_cast<int>(params.args.shape.batch) * params.query_tiles;
+    const int p = static_cast<int>(threadIdx.x) - 128;
+    if (p < static_cast<int>(Variant::kLearned.size())) {
+      double total = 0.0;
+      for (int i = 0; i < kGroups * 4; ++i) total += storage.learned[i / 4][i % 4][p];
+      params.learned[(p * params.args.shape.heads + work.head) * parts +
+                     work.batch * params.query_tiles + work.tile] = total;
+    }
+    SyncNamed(15, 128 * kGroups);
+  }
+
+  __device__ void Run() {
+    for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
+      const Work work(params.schedule, list.index, kCausal);
+      Begin(work);
+      Absorb(work);
+      Element* rows[2] = {nullptr, nullptr};
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        if (Query(work, r) >= queries) continue;
+        rows[r] = RowAt(params.args.q_grad, work.batch, work.head, Query(work, r)) + lane % 4 * 2;
+      }
+      StoreRows(q_grad, rows, {map[0].gain, map[1].gain});
+      if (kLearns) StoreLearned(work);
+    }
+  }
+};
+
+}  // namespace attnlab::hopper
+
+extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
+    HopperQueries(const __grid_constant__ attnlab::hopper::BackwardParams params) {
+  using namespace attnlab::hopper;
+  extern __shared__ char raw[];
+  Storage& storage = SharedAs<Storage>(raw);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kGroups; ++i) {
+      InitBarrier(&storage.query_full[i], 1);
+      InitBarrier(&storage.query_empty[i], 4);
+    }
+    for (int i = 0; i < kStages; ++i) {
+      InitBarrier(&storage.full[i], 1);
+      InitBarrier(&storage.empty[i], 4 * kGroups);
+    }
+    FenceBarrierInit();
+  }
+  __syncthreads();
+  SplitRoles([&] { Produce(params, storage); },
+             [&](int group) { Consumer(params, storage, group).Run(); });
+}
