@@ -4,17 +4,23 @@
 
 namespace attnlab::cuda {
 
-std::string KernelName(const Problem& problem, std::string& error) {
-  const DeviceInfo* device = UseDevice(problem.device, error);
-  if (device == nullptr) return "";
-  return HopperTakes(problem, *device) ? "hopper" : "oracle";
+Plan PlanFor(const Problem& problem, int arch) {
+  if (HopperTakes(problem, arch)) {
+    Plan plan = {"hopper", {}};
+    for (const HopperKernel kernel : {HopperKernel::kForward, HopperKernel::kStatistics,
+                                      HopperKernel::kKeys, HopperKernel::kQueries}) {
+      plan.instances.push_back(HopperInstance(problem, kernel));
+    }
+    return plan;
+  }
+  return {"none", {}};
 }
 
 std::string Forward(const ForwardArgs& args) {
   std::string error;
   const DeviceInfo* device = UseDevice(args.device, error);
   if (device == nullptr) return error;
-  if (HopperTakes(args, *device)) return HopperForward(args, *device);
+  if (HopperTakes(args, device->arch)) return HopperForward(args, *device);
   return "no kernel";
 }
 
@@ -22,7 +28,7 @@ std::string Backward(const BackwardArgs& args) {
   std::string error;
   const DeviceInfo* device = UseDevice(args.device, error);
   if (device == nullptr) return error;
-  if (HopperTakes(args, *device)) return HopperBackward(args, *device);
+  if (HopperTakes(args, device->arch)) return HopperBackward(args, *device);
   return "no kernel";
 }
 

@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/attention.h"
+#include "kernels/cuda/compiler.h"
 
 namespace attnlab::cuda {
 
@@ -20,8 +22,12 @@ std::string Decode(const ForwardArgs& args);
 int64_t WorkspaceBytes(const ForwardArgs& args);
 int64_t WorkspaceBytes(const BackwardArgs& args);
 
-// The name of the kernel that Forward or Backward would run: "hopper", "oracle"; empty with the
-// reason in `error` where there is none.
-std::string KernelName(const Problem& problem, std::string& error);
+// The kernels that the forward and the backward of `problem` use on a device of 10 times compute
+// capability `arch`, the best one that takes it. Needs no device.
+struct Plan {
+  const char* name;  // "hopper", "oracle"
+  std::vector<Instance> instances;
+};
+Plan PlanFor(const Problem& problem, int arch);
 
 }  // namespace attnlab::cuda

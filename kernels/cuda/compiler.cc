@@ -29,7 +29,7 @@ std::string SourceOf(const Instance& instance) {
 std::vector<std::string> OptionsOf(const Instance& instance) {
   const std::string arch = std::to_string(instance.arch) + (instance.arch == 90 ? "a" : "");
   return {"--gpu-architecture=sm_" + arch, "--std=c++20",     "-default-device", "--ftz=true",
-          "--extra-device-vectorization",  "--restrict",      "-lineinfo", "--ptxas-options=-v",
+          "--extra-device-vectorization",  "--restrict",      "-lineinfo",
           "--diag-suppress=177,549"};
 }
 
@@ -92,7 +92,9 @@ std::string Compile(const Instance& instance, const std::string& source, std::st
     error = std::string("NVRTC: ") + nvrtc->nvrtcGetErrorString(result);
     return "";
   }
-  const std::vector<std::string> options = OptionsOf(instance);
+  std::vector<std::string> options = OptionsOf(instance);
+  const bool log_wanted = std::getenv("ATTNLAB_KERNEL_LOG") != nullptr;
+  if (log_wanted) options.push_back("--ptxas-options=-v");
   std::vector<const char*> arguments;
   for (const std::string& option : options) arguments.push_back(option.c_str());
   result = nvrtc->nvrtcCompileProgram(program, static_cast<int>(arguments.size()), arguments.data());
@@ -107,7 +109,7 @@ std::string Compile(const Instance& instance, const std::string& source, std::st
   std::string log(size, '\0');
   nvrtc->nvrtcGetProgramLog(program, log.data());
   nvrtc->nvrtcDestroyProgram(&program);
-  if (std::getenv("ATTNLAB_KERNEL_LOG") != nullptr) {
+  if (log_wanted) {
     std::fprintf(stderr, "%s%s\n", source.c_str(), log.c_str());
   }
   if (code.empty()) {

@@ -4,6 +4,7 @@
 //
 // The folder is $ATTNLAB_KERNEL_CACHE, else $XDG_CACHE_HOME/attnlab/kernels, else
 // ~/.cache/attnlab/kernels. A file's name is the hash of all that its code depends on.
+// ATTNLAB_KERNEL_LOG=1 prints what the compiler says of each: registers, spills.
 #pragma once
 
 #include <cuda.h>

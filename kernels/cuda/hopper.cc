@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
 #include "kernels/cuda/instances.h"
 #include "kernels/weighting_info.h"
@@ -64,12 +62,6 @@ hopper::Schedule ScheduleOf(int64_t tiles, int64_t batch, int64_t heads, int64_t
           static_cast<unsigned>(section * tiles), static_cast<int>(all * tiles)};
 }
 
-void AddTiles(const Problem& problem, int groups, int stages, Instance& instance) {
-  instance.macros.emplace_back("ATTNLAB_HEAD_DIM", std::to_string(problem.shape.head_dim));
-  instance.macros.emplace_back("ATTNLAB_GROUPS", std::to_string(groups));
-  instance.macros.emplace_back("ATTNLAB_STAGES", std::to_string(stages));
-}
-
 // One block a multiprocessor; `elements` of tiles in shared memory, beside barriers and alignment.
 Launch LaunchOf(const hopper::Schedule& schedule, int groups, int64_t elements,
                 const DeviceInfo& device, int extra_bytes = 0) {
@@ -84,22 +76,31 @@ bool Aligned(const Operand& operand) {
          operand.head_stride % 8 == 0 && operand.batch_stride % 8 == 0;
 }
 
-struct ForwardTiles {
-  int groups;    // of 64 query rows
-  int key_tile;
+// Warpgroups of 64 rows, rows of the tiles that pass by, and how many of these are in flight.
+struct Tiles {
+  int groups;
+  int rows;
   int stages;
 };
 
-// Tiles of the backward's two kernels.
-struct BackwardTiles {
-  int keys_groups, keys_query_tile, keys_stages;
-  int queries_groups, queries_key_tile, queries_stages;
-};
+Tiles TilesOf(HopperKernel kernel, int64_t dim) {
+  switch (kernel) {
+    case HopperKernel::kForward: return dim == 64 ? Tiles{3, 128, 4} : Tiles{2, 128, 2};
+    case HopperKernel::kKeys: return dim == 64 ? Tiles{2, 128, 2} : Tiles{2, 64, 2};
+    case HopperKernel::kQueries: return dim == 64 ? Tiles{2, 128, 3} : Tiles{2, 128, 2};
+    case HopperKernel::kStatistics: break;
+  }
+  return {1, 64, 1};
+}
 
-BackwardTiles BackwardTilesFor(int64_t dim) {
-  if (const char* t = std::getenv(dim == 64 ? "BTILES64" : "BTILES128")) { BackwardTiles f; sscanf(t, "%d,%d,%d,%d,%d,%d", &f.keys_groups, &f.keys_query_tile, &f.keys_stages, &f.queries_groups, &f.queries_key_tile, &f.queries_stages); return f; }
-  if (dim == 64) return {2, 128, 2, 2, 128, 3};
-  return {2, 64, 2, 2, 128, 2};
+const char* FileOf(HopperKernel kernel) {
+  switch (kernel) {
+    case HopperKernel::kForward: return "hopper_forward.cuh";
+    case HopperKernel::kKeys: return "hopper_keys.cuh";
+    case HopperKernel::kQueries: return "hopper_queries.cuh";
+    case HopperKernel::kStatistics: return "hopper_statistics.cuh";
+  }
+  return "";
 }
 
 // Places in the workspace, in bytes from its start, each a multiple of 256.
@@ -118,7 +119,7 @@ Workspace PlacesOf(const BackwardArgs& args) {
   Workspace places;
   places.padded = static_cast<int>(CeilDiv(shape.queries, 128) * 128);
   places.query_tiles =
-      static_cast<int>(CeilDiv(shape.queries, 64 * BackwardTilesFor(shape.head_dim).queries_groups));
+      static_cast<int>(CeilDiv(shape.queries, 64 * TilesOf(HopperKernel::kQueries, shape.head_dim).groups));
   const int64_t rows = shape.batch * shape.heads * places.padded;
   const auto take = [&](int64_t bytes) {
     const int64_t place = places.bytes;
@@ -131,54 +132,51 @@ Workspace PlacesOf(const BackwardArgs& args) {
   return places;
 }
 
-ForwardTiles TilesFor(int64_t dim) {
-  if (const char* t = std::getenv("TILES"); t && dim == 64) { ForwardTiles f; sscanf(t, "%d,%d,%d", &f.groups, &f.key_tile, &f.stages); return f; }
-  if (dim == 64) return {3, 128, 4};
-  return {2, 128, 2};
-}
-
 }  // namespace
 
-bool HopperTakes(const Problem& problem, const DeviceInfo& device) {
+bool HopperTakes(const Problem& problem, int arch) {
   const Shape& shape = problem.shape;
   constexpr int64_t kMost = int64_t{1} << 30;
-  return device.arch == 90 && problem.dtype != DType::kFloat32 &&
+  return arch == 90 && problem.dtype != DType::kFloat32 &&
          shape.head_dim == shape.value_dim && (shape.head_dim == 64 || shape.head_dim == 128) &&
          problem.scale > 0.0f && shape.queries < kMost && shape.keys < kMost && shape.keys > 0 &&
          shape.batch * shape.heads * CeilDiv(shape.queries, 64) < kMost && Aligned(problem.q) &&
          Aligned(problem.k) && Aligned(problem.v);
 }
 
+Instance HopperInstance(const Problem& problem, HopperKernel kernel) {
+  const Tiles tiles = TilesOf(kernel, problem.shape.head_dim);
+  Instance instance = InstanceFor(problem, FileOf(kernel), 90);
+  const auto add = [&](const char* name, int64_t value) {
+    instance.macros.emplace_back(name, std::to_string(value));
+  };
+  add("ATTNLAB_HEAD_DIM", problem.shape.head_dim);
+  add("ATTNLAB_GROUPS", tiles.groups);
+  add("ATTNLAB_TILE", tiles.rows);
+  add("ATTNLAB_STAGES", tiles.stages);
+  return instance;
+}
+
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
   const Shape& shape = args.shape;
-  const ForwardTiles tiles = TilesFor(shape.head_dim);
+  const Tiles tiles = TilesOf(HopperKernel::kForward, shape.head_dim);
   hopper::ForwardParams params;
   params.args = args;
   params.schedule = ScheduleOf(CeilDiv(shape.queries, 64 * tiles.groups), shape.batch, shape.heads,
                                2 * shape.keys * shape.head_dim, shape.heads / shape.kv_heads, device);
   std::string error = Encode(args, args.q, shape.heads, shape.queries, 64, params.q);
-  if (error.empty()) {
-    error = Encode(args, args.k, shape.kv_heads, shape.keys, tiles.key_tile, params.k);
-  }
-  if (error.empty()) {
-    error = Encode(args, args.v, shape.kv_heads, shape.keys, tiles.key_tile, params.v);
-  }
+  if (error.empty()) error = Encode(args, args.k, shape.kv_heads, shape.keys, tiles.rows, params.k);
+  if (error.empty()) error = Encode(args, args.v, shape.kv_heads, shape.keys, tiles.rows, params.v);
   if (!error.empty()) return error;
-  Instance instance = InstanceFor(args, "hopper_forward.cuh", 90);
-  AddTiles(args, tiles.groups, tiles.stages, instance);
-  instance.macros.emplace_back("ATTNLAB_KEY_TILE", std::to_string(tiles.key_tile));
-  return Run(args, instance, "HopperForward",
-             LaunchOf(params.schedule, tiles.groups,
-                      args.shape.head_dim * (64 * tiles.groups + 2 * tiles.stages * tiles.key_tile),
-                      device),
-             &params);
+  const int64_t elements = shape.head_dim * (64 * tiles.groups + 2 * tiles.stages * tiles.rows);
+  return Run(args, HopperInstance(args, HopperKernel::kForward), "HopperForward",
+             LaunchOf(params.schedule, tiles.groups, elements, device), &params);
 }
 
 int64_t HopperWorkspace(const BackwardArgs& args) { return PlacesOf(args).bytes; }
 
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   const Shape& shape = args.shape;
-  const BackwardTiles tiles = BackwardTilesFor(shape.head_dim);
   const Workspace places = PlacesOf(args);
   char* workspace = static_cast<char*>(args.workspace);
   hopper::BackwardParams params;
@@ -188,21 +186,6 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   params.statistics = reinterpret_cast<hopper::RowStatistic*>(workspace + places.statistics);
   params.maps = reinterpret_cast<hopper::RowMap*>(workspace + places.maps);
   params.learned = reinterpret_cast<double*>(workspace + places.learned);
-
-  const auto run = [&](const char* file, const char* name, int groups, int stages,
-                       std::pair<std::string, std::string> tile, const Launch& launch) {
-    Instance instance = InstanceFor(args, file, 90);
-    AddTiles(args, groups, stages, instance);
-    if (!tile.first.empty()) instance.macros.push_back(std::move(tile));
-    return Run(args, instance, name, launch, &params);
-  };
-  const auto heads = static_cast<unsigned>(shape.heads);
-  const auto batch = static_cast<unsigned>(shape.batch);
-  std::string error = run("hopper_statistics.cuh", "HopperStatistics", 1, 1, {},
-                          {{static_cast<unsigned>(params.padded / 8), heads, batch}, 256, 0});
-  if (!error.empty()) return error;
-
-  const int64_t sharing = shape.heads / shape.kv_heads;
   // A warpgroup's own 64 rows, and the tiles that pass by.
   const auto encode = [&](int query_rows, int key_rows) {
     std::string wrong = Encode(args, args.q, shape.heads, shape.queries, query_rows, params.q);
@@ -213,33 +196,40 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
     if (wrong.empty()) wrong = Encode(args, args.v, shape.kv_heads, shape.keys, key_rows, params.v);
     return wrong;
   };
-  error = encode(tiles.keys_query_tile, 64);
-  if (!error.empty()) return error;
-  params.schedule =
-      ScheduleOf(CeilDiv(shape.keys, 64 * tiles.keys_groups), shape.batch, shape.kv_heads,
-                 2 * shape.queries * shape.head_dim * sharing, 1, device);
-  const int row_bytes = static_cast<int>(sizeof(hopper::RowStatistic) + sizeof(hopper::RowMap));
-  error = run("hopper_keys.cuh", "HopperKeys", tiles.keys_groups, tiles.keys_stages,
-              {"ATTNLAB_QUERY_TILE", std::to_string(tiles.keys_query_tile)},
-              LaunchOf(params.schedule, tiles.keys_groups,
-                       2 * shape.head_dim * (64 * tiles.keys_groups +
-                                             tiles.keys_stages * tiles.keys_query_tile),
-                       device, tiles.keys_stages * tiles.keys_query_tile * row_bytes));
+  const auto elements = [&](const Tiles& tiles) {
+    return 2 * shape.head_dim * (64 * tiles.groups + tiles.stages * tiles.rows);
+  };
+  const auto heads = static_cast<unsigned>(shape.heads);
+  const auto batch = static_cast<unsigned>(shape.batch);
+  const int64_t sharing = shape.heads / shape.kv_heads;
+
+  const Instance statistics = HopperInstance(args, HopperKernel::kStatistics);
+  std::string error = Run(args, statistics, "HopperStatistics",
+                          {{static_cast<unsigned>(params.padded / 8), heads, batch}, 256}, &params);
   if (!error.empty()) return error;
 
-  error = encode(64, tiles.queries_key_tile);
+  const Tiles keys = TilesOf(HopperKernel::kKeys, shape.head_dim);
+  error = encode(keys.rows, 64);
+  if (!error.empty()) return error;
+  params.schedule = ScheduleOf(CeilDiv(shape.keys, 64 * keys.groups), shape.batch, shape.kv_heads,
+                               2 * shape.queries * shape.head_dim * sharing, 1, device);
+  const int row_bytes = static_cast<int>(sizeof(hopper::RowStatistic) + sizeof(hopper::RowMap));
+  error = Run(args, HopperInstance(args, HopperKernel::kKeys), "HopperKeys",
+              LaunchOf(params.schedule, keys.groups, elements(keys), device,
+                       keys.stages * keys.rows * row_bytes),
+              &params);
+  if (!error.empty()) return error;
+
+  const Tiles queries = TilesOf(HopperKernel::kQueries, shape.head_dim);
+  error = encode(64, queries.rows);
   if (!error.empty()) return error;
   params.schedule = ScheduleOf(places.query_tiles, shape.batch, shape.heads,
                                2 * shape.keys * shape.head_dim, sharing, device);
-  error = run("hopper_queries.cuh", "HopperQueries", tiles.queries_groups, tiles.queries_stages,
-              {"ATTNLAB_KEY_TILE", std::to_string(tiles.queries_key_tile)},
-              LaunchOf(params.schedule, tiles.queries_groups,
-                       2 * shape.head_dim * (64 * tiles.queries_groups +
-                                             tiles.queries_stages * tiles.queries_key_tile),
-                       device));
+  error = Run(args, HopperInstance(args, HopperKernel::kQueries), "HopperQueries",
+              LaunchOf(params.schedule, queries.groups, elements(queries), device), &params);
   const auto learned = static_cast<unsigned>(Weightings()[args.weighting].learned.size());
   if (!error.empty() || learned == 0) return error;
-  return run("hopper_statistics.cuh", "HopperLearned", 1, 1, {}, {{heads, learned, 1}, 32, 0});
+  return Run(args, statistics, "HopperLearned", {{heads, learned, 1}, 32}, &params);
 }
 
 }  // namespace attnlab::cuda

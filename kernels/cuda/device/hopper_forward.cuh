@@ -9,7 +9,7 @@
 
 namespace attnlab::hopper {
 
-inline constexpr int kKeyTile = ATTNLAB_KEY_TILE;
+inline constexpr int kKeyTile = ATTNLAB_TILE;
 inline constexpr int kQueryTile = 64 * kGroups;
 // The shift follows the row's maximum only where it grew by more than this, in units of log 2, so
 // that sums are seldom rescaled; weights stay below 2^8 (FlashAttention-4, 2603.05451).

@@ -9,7 +9,7 @@
 
 namespace attnlab::hopper {
 
-inline constexpr int kQueryTile = ATTNLAB_QUERY_TILE;
+inline constexpr int kQueryTile = ATTNLAB_TILE;
 inline constexpr int kKeyTile = 64 * kGroups;
 
 struct alignas(1024) Storage {

@@ -9,7 +9,7 @@
 
 namespace attnlab::hopper {
 
-inline constexpr int kKeyTile = ATTNLAB_KEY_TILE;
+inline constexpr int kKeyTile = ATTNLAB_TILE;
 inline constexpr int kQueryTile = 64 * kGroups;
 
 struct alignas(1024) Storage {
