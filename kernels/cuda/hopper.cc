@@ -87,7 +87,7 @@ Tiles TilesOf(HopperKernel kernel, int64_t dim) {
   switch (kernel) {
     case HopperKernel::kForward: return dim == 64 ? Tiles{3, 128, 4} : Tiles{2, 128, 2};
     case HopperKernel::kKeys: return dim == 64 ? Tiles{2, 128, 2} : Tiles{2, 64, 2};
-    case HopperKernel::kQueries: return dim == 64 ? Tiles{2, 128, 3} : Tiles{2, 128, 2};
+    case HopperKernel::kQueries: return dim == 64 ? Tiles{3, 64, 4} : Tiles{2, 128, 2};
     case HopperKernel::kStatistics: break;
   }
   return {1, 64, 1};
