@@ -33,7 +33,7 @@ std::string Backward(const BackwardArgs& args) {
 }
 
 std::string Decode(const ForwardArgs& args) { return cuda::Forward(args); }
-int64_t WorkspaceBytes(const ForwardArgs& args) { return 0; }
+int64_t WorkspaceBytes(const ForwardArgs& args) { return HopperWorkspace(args); }
 int64_t WorkspaceBytes(const BackwardArgs& args) { return HopperWorkspace(args); }
 
 }  // namespace attnlab::cuda

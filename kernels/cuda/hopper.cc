@@ -132,6 +132,18 @@ Workspace PlacesOf(const BackwardArgs& args) {
   return places;
 }
 
+// Whether the forward asks for bounds of scores (hopper_forward.cuh: kBounded).
+bool Bounded(const Problem& problem) {
+  const WeightingInfo& info = Weightings()[problem.weighting];
+  return problem.skip_zero_tiles && info.maps_scores && info.traits.exact_zeros &&
+         info.traits.massless;
+}
+
+int64_t QueryBoundBytes(const Shape& shape) {
+  return CeilDiv(CeilDiv(shape.queries, 64) * shape.batch * shape.heads * sizeof(hopper::QueryBound),
+                 256) * 256;
+}
+
 }  // namespace
 
 bool HopperTakes(const Problem& problem, int arch) {
@@ -168,9 +180,25 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
   if (error.empty()) error = Encode(args, args.k, shape.kv_heads, shape.keys, tiles.rows, params.k);
   if (error.empty()) error = Encode(args, args.v, shape.kv_heads, shape.keys, tiles.rows, params.v);
   if (!error.empty()) return error;
+  if (Bounded(args)) {
+    params.query_bounds = static_cast<hopper::QueryBound*>(args.workspace);
+    params.key_bounds = reinterpret_cast<float*>(static_cast<char*>(args.workspace) +
+                                                 QueryBoundBytes(shape));
+    const auto places = static_cast<unsigned>(CeilDiv(shape.queries, 64) + CeilDiv(shape.keys, 128));
+    error = Run(args, HopperInstance(args, HopperKernel::kStatistics), "HopperBounds",
+                {{places, static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch)}, 32},
+                &params);
+    if (!error.empty()) return error;
+  }
   const int64_t elements = shape.head_dim * (64 * tiles.groups + 2 * tiles.stages * tiles.rows);
   return Run(args, HopperInstance(args, HopperKernel::kForward), "HopperForward",
              LaunchOf(params.schedule, tiles.groups, elements, device), &params);
+}
+
+int64_t HopperWorkspace(const ForwardArgs& args) {
+  const Shape& shape = args.shape;
+  if (!Bounded(args)) return 0;
+  return QueryBoundBytes(shape) + CeilDiv(shape.keys, 128) * shape.batch * shape.kv_heads * 4;
 }
 
 int64_t HopperWorkspace(const BackwardArgs& args) { return PlacesOf(args).bytes; }

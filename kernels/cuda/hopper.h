@@ -19,6 +19,8 @@ Instance HopperInstance(const Problem& problem, HopperKernel kernel);
 
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device);
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device);
-int64_t HopperWorkspace(const BackwardArgs& args);  // bytes
+// Bytes.
+int64_t HopperWorkspace(const ForwardArgs& args);
+int64_t HopperWorkspace(const BackwardArgs& args);
 
 }  // namespace attnlab::cuda

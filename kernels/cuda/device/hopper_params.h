@@ -16,16 +16,28 @@ struct Schedule {
   int count;             // all * tiles
 };
 
+// How large a score of a group of 64 queries can be: reach * |k| + offset + slope * key.
+struct QueryBound {
+  float reach;
+  float offset;
+  float slope;
+};
+
 struct ForwardParams {
   TensorMap q, k, v;
   ForwardArgs args;
   Schedule schedule;
+  // For variants whose tiles of negative scores need nothing and whose scores have an offset.
+  QueryBound* query_bounds;  // [batch, heads, groups of 64 queries]
+  float* key_bounds;         // [batch, kv heads, tiles of 128 keys]: the largest |k|
 };
 
 // What the backward keeps of a query row.
-struct RowStatistic {
-  float shift;  // shifted: log2(e) (m + ln den), infinite for a row of weight 0; others: 1 / den
-  float delta;  // dO . o
+struct alignas(16) RowStatistic {
+  float shift;      // log2(e) (m + ln den), infinite for a row of weight 0; 0 without shift
+  float exp_minus;  // 2^-shift
+  float delta;      // dO . o
+  float inverse;    // 1 / den, 0 for a row of weight 0; 1 with shift
 };
 struct RowMap {  // s = gain x + offset + slope key
   float gain;
