@@ -1,9 +1,15 @@
 #include "kernels/dispatch.h"
 
 #include <atomic>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/weighting_info.h"
+
+#if defined(ATTNLAB_CUDA)
+#include "kernels/cuda/attention.h"
+#endif
 
 namespace attnlab {
 
@@ -56,6 +62,28 @@ std::atomic<int> chosen{0};
 
 const EntryPoints& Chosen() { return AllEntryPoints()[chosen]; }
 
+// The launches on a CUDA device, or what stands for them in a build without.
+#if defined(ATTNLAB_CUDA)
+namespace device = cuda;
+#else
+namespace device {
+std::string Missing() { return "this build has no kernels for CUDA devices: cuda.h and nvrtc.h were not found"; }
+std::string Forward(const ForwardArgs&) { return Missing(); }
+std::string Backward(const BackwardArgs&) { return Missing(); }
+std::string Decode(const ForwardArgs&) { return Missing(); }
+int64_t WorkspaceBytes(const ForwardArgs&) { return 0; }
+int64_t WorkspaceBytes(const BackwardArgs&) { return 0; }
+const char* KernelName(const Problem&) { return "none"; }
+}  // namespace device
+#endif
+
+// An error of a device as the launches return it: null for none; kept until the thread's next.
+const char* Keep(std::string error) {
+  static thread_local std::string kept;
+  kept = std::move(error);
+  return kept.empty() ? nullptr : kept.c_str();
+}
+
 const char* CheckDocuments(const Mask& mask) {
   return (mask.query_documents == nullptr) == (mask.key_documents == nullptr)
              ? nullptr
@@ -92,6 +120,10 @@ bool UseInstructionSet(std::string_view name) {
   return false;
 }
 
+const char* KernelName(const Problem& problem) {
+  return problem.device == kCpu ? "cpu" : device::KernelName(problem);
+}
+
 const char* CheckProblem(const Problem& problem) {
   const Shape& shape = problem.shape;
   if (problem.weighting < 0 || problem.weighting >= static_cast<int>(Weightings().size())) {
@@ -108,6 +140,9 @@ const char* CheckProblem(const Problem& problem) {
   if (any && shape.keys > 0 && (problem.k.data == nullptr || problem.v.data == nullptr)) {
     return "k or v is null";
   }
+  if (problem.device == kCpu && problem.dtype == DType::kFloat16) {
+    return "float16 is for CUDA devices; on a CPU give float32 or bfloat16";
+  }
   const auto& learned = Weightings()[problem.weighting].learned;
   for (size_t i = 0; i < learned.size(); ++i) {
     if (problem.learned[i] == nullptr) return "a learned number of the weighting is null";
@@ -122,14 +157,24 @@ void SetDefaultConstants(Problem& problem) {
   }
 }
 
+int64_t WorkspaceBytes(const ForwardArgs& args) {
+  return args.device == kCpu ? 0 : device::WorkspaceBytes(args);
+}
+
+int64_t WorkspaceBytes(const BackwardArgs& args) {
+  return args.device == kCpu ? 0 : device::WorkspaceBytes(args);
+}
+
 const char* Forward(const ForwardArgs& args) {
   if (const char* wrong = CheckForward(args)) return wrong;
+  if (args.device != kCpu) return Keep(device::Forward(args));
   Chosen().forward(args);
   return nullptr;
 }
 
 const char* Decode(const ForwardArgs& args) {
   if (const char* wrong = CheckForward(args)) return wrong;
+  if (args.device != kCpu) return Keep(device::Decode(args));
   Chosen().decode(args);
   return nullptr;
 }
@@ -147,6 +192,7 @@ const char* Backward(const BackwardArgs& args) {
   for (size_t i = 0; i < Weightings()[args.weighting].learned.size(); ++i) {
     if (args.learned_grad[i] == nullptr) return "the gradient of a learned number is null";
   }
+  if (args.device != kCpu) return Keep(device::Backward(args));
   Chosen().backward(args);
   return nullptr;
 }

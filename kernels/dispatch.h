@@ -16,6 +16,10 @@ std::span<const char* const> InstructionSets();
 // default is the first. Not while a kernel runs.
 bool UseInstructionSet(std::string_view name);
 
+// What would run `problem`: "cpu", or on its CUDA device "hopper", "mma" or "oracle"; "none" where
+// nothing does.
+const char* KernelName(const Problem& problem);
+
 // Null, or what is wrong with what forward, backward and decode share.
 const char* CheckProblem(const Problem& problem);
 

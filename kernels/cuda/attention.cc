@@ -16,6 +16,12 @@ Plan PlanFor(const Problem& problem, int arch) {
   return {"none", {}};
 }
 
+const char* KernelName(const Problem& problem) {
+  std::string error;
+  const DeviceInfo* device = UseDevice(problem.device, error);
+  return device == nullptr ? "none" : PlanFor(problem, device->arch).name;
+}
+
 std::string Forward(const ForwardArgs& args) {
   std::string error;
   const DeviceInfo* device = UseDevice(args.device, error);

@@ -22,6 +22,9 @@ std::string Decode(const ForwardArgs& args);
 int64_t WorkspaceBytes(const ForwardArgs& args);
 int64_t WorkspaceBytes(const BackwardArgs& args);
 
+// The name of the plan that the problem's device runs.
+const char* KernelName(const Problem& problem);
+
 // The kernels that the forward and the backward of `problem` use on a device of 10 times compute
 // capability `arch`, the best one that takes it. Needs no device.
 struct Plan {

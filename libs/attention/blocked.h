@@ -24,6 +24,7 @@ struct BlockedOutput {
   at::Tensor out;          // [B, H, T, Dv], q's dtype; that of statistics where heads learn numbers
   at::Tensor shift;        // [B, H, T] m; undefined for variants without one
   at::Tensor denominator;  // [B, H, T] den
+  at::Tensor live_tiles;   // of a CUDA kernel (kernels/attention.h), or undefined
 };
 
 struct AttentionGradients {

@@ -3,8 +3,12 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <string_view>
 
 #include "kernels/attention.h"
+#include "kernels/dispatch.h"
 #include "kernels/weighting_info.h"
 #include "libs/attention/rows.h"
 #include "libs/core/check.h"
@@ -12,8 +16,33 @@
 namespace attnlab {
 namespace {
 
-// `t` with elements of a row side by side, as the kernels read them; mostly `t` itself.
-at::Tensor Dense(const at::Tensor& t) { return t.stride(-1) == 1 ? t : t.contiguous(); }
+// `t` as the kernels read it, mostly `t` itself: elements of a row side by side, and on a CUDA
+// device rows that begin on 16 bytes.
+at::Tensor Dense(const at::Tensor& t) {
+  bool fits = t.stride(-1) == 1;
+  if (t.is_cuda() && fits) {
+    const int64_t unit = 16 / t.element_size();
+    fits = reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 16 == 0;
+    for (int64_t d = 0; d < 3; ++d) fits = fits && (t.size(d) == 1 || t.stride(d) % unit == 0);
+  }
+  return fits ? t : t.clone(at::MemoryFormat::Contiguous);
+}
+
+DType TypeOf(const at::Tensor& t) {
+  if (t.scalar_type() == at::kFloat) return DType::kFloat32;
+  return t.scalar_type() == at::kHalf ? DType::kFloat16 : DType::kBFloat16;
+}
+
+bool HasType(const at::Tensor& t) {
+  return t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16 ||
+         (t.is_cuda() && t.scalar_type() == at::kHalf);
+}
+
+// The stream on which LibTorch launches now, as the driver knows it.
+void* StreamOf(const at::Tensor& t) {
+  const c10::impl::VirtualGuardImpl guard(t.device().type());
+  return guard.getStream(t.device()).native_handle();
+}
 
 // [batch, heads, rows, dim] laid out as [batch, rows, heads, dim], which the next projection reads
 // without a copy.
@@ -33,15 +62,15 @@ struct Call {
   at::Tensor q, k, v;
   std::vector<at::Tensor> learned;
 
-  // `wide`: computed in float32, the output too. A gradient of what heads learn sums whole rows,
-  // whose rounded outputs would not cancel.
+  // `wide`: on a CPU computed in float32, the output too. A gradient of what heads learn sums whole
+  // rows, whose rounded outputs would not cancel.
   Call(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
        const std::vector<at::Tensor>& head_parameters, bool wide = false)
-      : q(Dense(wide ? q.to(at::kFloat) : q)),
-        k(Dense(wide ? k.to(at::kFloat) : k)),
-        v(Dense(wide ? v.to(at::kFloat) : v)) {
-    TORCH_CHECK(HasKernel(q), "no attention kernel for ", q.scalar_type(), " tensors on ",
-                q.device(), "; use implementation auto or blocked");
+      : q(Dense(wide && q.is_cpu() ? q.to(at::kFloat) : q)),
+        k(Dense(wide && q.is_cpu() ? k.to(at::kFloat) : k)),
+        v(Dense(wide && q.is_cpu() ? v.to(at::kFloat) : v)) {
+    TORCH_CHECK((q.is_cpu() || q.is_cuda()) && HasType(q), "no attention kernel for ",
+                q.scalar_type(), " tensors on ", q.device(), "; use implementation auto or blocked");
     for (const at::Tensor& t : head_parameters) learned.push_back(t.to(at::kFloat).contiguous());
   }
 
@@ -65,7 +94,13 @@ struct Call {
     problem.mask.window = options.window;
     problem.mask.first_kept = options.first_kept;
     problem.scale = static_cast<float>(ScaleOf(options, q.size(3)));
-    problem.dtype = q.scalar_type() == at::kFloat ? DType::kFloat32 : DType::kBFloat16;
+    problem.dtype = TypeOf(q);
+    if (q.is_cuda()) {
+      problem.device = q.device().index();
+      problem.stream = StreamOf(q);
+    }
+    problem.skip_zero_tiles = options.skip_zero_tiles == "auto" ? info.traits.massless
+                                                                : options.skip_zero_tiles == "on";
     problem.q = OperandOf(q);
     problem.k = OperandOf(k);
     problem.v = OperandOf(v);
@@ -74,10 +109,37 @@ struct Call {
 
 void CheckRan(const char* error) { TORCH_CHECK(error == nullptr, "attention kernel: ", error); }
 
+// What `args` need, for as long as the tensor lives.
+template <class Args>
+at::Tensor Workspace(Args& args, const at::Tensor& like) {
+  const int64_t bytes = WorkspaceBytes(args);
+  if (bytes == 0) return {};
+  const at::Tensor workspace = at::empty({bytes}, like.options().dtype(at::kByte));
+  args.workspace = workspace.mutable_data_ptr();
+  return workspace;
+}
+
+bool LeavesLiveTiles(const Problem& problem) {
+  return problem.device != kCpu && problem.skip_zero_tiles &&
+         Weightings()[problem.weighting].traits.exact_zeros;
+}
+
 }  // namespace
 
-bool HasKernel(const at::Tensor& q) {
-  return q.is_cpu() && (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16);
+bool HasKernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+               const AttentionOptions& options) {
+  if (!HasType(q)) return false;
+  if (q.is_cpu()) return true;
+  if (!q.is_cuda() || q.scalar_type() == at::kFloat) return false;
+  const auto index = FindWeighting(options.weighting);
+  Problem problem;
+  problem.weighting = index.value_or(0);
+  problem.shape = {q.size(0), q.size(1), k.size(1), q.size(2), k.size(2), q.size(3), v.size(3)};
+  problem.scale = static_cast<float>(ScaleOf(options, q.size(3)));
+  problem.dtype = TypeOf(q);
+  problem.device = q.device().index();
+  const std::string_view name = KernelName(problem);
+  return name == "hopper" || name == "mma";
 }
 
 BlockedOutput KernelForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -95,7 +157,13 @@ BlockedOutput KernelForward(const at::Tensor& q, const at::Tensor& k, const at::
     result.denominator = at::empty_like(result.shift);
     args.shift = result.shift.mutable_data_ptr<float>();
     args.denominator = result.denominator.mutable_data_ptr<float>();
+    if (LeavesLiveTiles(args)) {
+      result.live_tiles = at::empty({LiveRows(args.shape), LiveWords(args.shape)},
+                                    q.options().dtype(at::kInt));
+      args.live_tiles = static_cast<uint32_t*>(result.live_tiles.mutable_data_ptr());
+    }
   }
+  const at::Tensor workspace = Workspace(args, q);
   CheckRan(Forward(args));
   return result;
 }
@@ -123,6 +191,10 @@ AttentionGradients KernelBackward(const at::Tensor& out_grad, const at::Tensor& 
     result.learned.push_back(at::zeros_like(call.learned[i]));
     args.learned_grad[i] = result.learned[i].mutable_data_ptr<float>();
   }
+  if (forward.live_tiles.defined()) {
+    args.live_tiles = static_cast<const uint32_t*>(forward.live_tiles.const_data_ptr());
+  }
+  const at::Tensor workspace = Workspace(args, q);
   CheckRan(Backward(args));
   for (at::Tensor* operand : {&result.q, &result.k, &result.v}) {
     *operand = operand->to(q.scalar_type());
@@ -138,6 +210,7 @@ at::Tensor KernelDecode(const at::Tensor& q, const at::Tensor& k, const at::Tens
   call.Describe(options, args);
   const at::Tensor out = EmptyRowsFirst(q, v.size(3));
   args.out = ResultOf(out);
+  const at::Tensor workspace = Workspace(args, q);
   CheckRan(Decode(args));
   return out;
 }

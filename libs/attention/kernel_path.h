@@ -11,11 +11,15 @@
 
 namespace attnlab {
 
-// A kernel runs on tensors of this device and dtype.
-bool HasKernel(const at::Tensor& q);
+// A kernel made for speed takes these operands: any on a CPU in float32 and bfloat16; on a CUDA
+// device 16-bit numbers in the shapes of kernels/cuda/.
+bool HasKernel(const at::Tensor& q,  // [B, H, T, D]
+               const at::Tensor& k,  // [B, Hkv, S, D]
+               const at::Tensor& v,  // [B, Hkv, S, Dv]
+               const AttentionOptions& options);
 
-// As BlockedForward, with the statistics only if `keep_statistics`. Throws c10::Error where
-// HasKernel(q) is false.
+// As BlockedForward, with the statistics only if `keep_statistics`. Throws c10::Error where no
+// kernel takes the operands.
 BlockedOutput KernelForward(const at::Tensor& q,  // [B, H, T, D]
                             const at::Tensor& k,  // [B, Hkv, S, D]
                             const at::Tensor& v,  // [B, Hkv, S, Dv]

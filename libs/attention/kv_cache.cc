@@ -89,7 +89,7 @@ at::Tensor CachedAttention(const at::Tensor& q, const KvCache& cache,
                            const std::vector<at::Tensor>& head_parameters) {
   const c10::AutoGradMode no_grad(false);
   const bool kernel = options.implementation == "auto" || options.implementation == "kernel";
-  if (kernel && q.size(2) <= kFewQueries && HasKernel(q)) {
+  if (kernel && q.size(2) <= kFewQueries && HasKernel(q, cache.keys(), cache.values(), options)) {
     return KernelDecode(q, cache.keys(), cache.values(), options, head_parameters);
   }
   return Attention(q, cache.keys(), cache.values(), options, head_parameters);

@@ -1,7 +1,8 @@
 // Attention as one differentiable operation, whatever computes it.
 //
 // options.implementation:
-//   auto       kernel where one runs (CPU, float32 and bfloat16), blocked elsewhere
+//   auto       kernel where a fast one runs (CPU: float32 and bfloat16; CUDA: 16-bit numbers, head
+//              dim 64 or 128), blocked elsewhere
 //   kernel     kernels/attention.h: our own tiled loops
 //   blocked    blocked.h: LibTorch's matrix products over blocks of query rows, on any device
 //   reference  reference.h: the dense formula, differentiated by LibTorch

@@ -27,6 +27,7 @@ struct AttentionOptions {
   int64_t window = 0;      // keys that a query sees, itself included; 0 = all
   int64_t first_kept = 0;  // keys at the start that stay visible outside the window
   std::string implementation = "auto";
+  std::string skip_zero_tiles = "auto";
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {
@@ -37,6 +38,9 @@ struct AttentionOptions {
     visit("window", window, "keys that a query sees, itself included; 0 = all");
     visit("first_kept", first_kept, "first keys that stay visible outside the window");
     visit("implementation", implementation, "auto, reference, blocked, kernel or sdpa");
+    visit("skip_zero_tiles", skip_zero_tiles,
+          "on CUDA, leave out products of tiles without weights, with the same result: on, off, or "
+          "auto, which is on for variants that need nothing of such a tile");
   }
 };
 

@@ -26,7 +26,7 @@ const Path kPaths[] = {
 };
 
 const Dimensions kShapes[] = {
-    {2, 3, 3, 300, 300, 64, 64}, {1, 4, 2, 70, 333, 32, 32}, {2, 2, 1, 600, 600, 128, 64}};
+    {2, 3, 3, 300, 300, 64, 64}, {1, 4, 2, 70, 333, 32, 32}, {2, 2, 1, 600, 600, 128, 64}, {1, 2, 1, 200, 450, 128, 128}};
 
 class GpuTest : public testing::TestWithParam<std::string> {
  protected:

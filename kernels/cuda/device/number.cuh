@@ -19,10 +19,13 @@ __device__ __forceinline__ float Exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-__device__ __forceinline__ float Reciprocal(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
+
+// 1 / x for 1 <= x < 2^126 to 2e-4, well below the rounding of 16-bit weights, without the unit for
+// special functions, which Exp2 keeps busy: a guess from the exponent and two Newton steps.
+__device__ __forceinline__ float CoarseReciprocal(float x) {
+  float y = __int_as_float(0x7EF127EA - __float_as_int(x));
+  y = y * fmaf(-x, y, 2.0f);
+  return y * fmaf(-x, y, 2.0f);
 }
 
 struct Number {
@@ -87,7 +90,7 @@ __device__ __forceinline__ Number Relu(const Number& x) {
 }
 __device__ __forceinline__ Number Abs(const Number& x) { return Number(fabsf(x.Value())); }
 __device__ __forceinline__ Number Sigmoid(const Number& x) {
-  return Number(Reciprocal(1.0f + Exp2(-x.Log2())));
+  return Number(CoarseReciprocal(1.0f + Exp2(fminf(-x.Log2(), 125.0f))));
 }
 __device__ __forceinline__ Number IfNonNegative(const Number& s, const Number& x) {
   return Number(s.Value() < 0.0f ? 0.0f : x.Value());

@@ -1,0 +1,149 @@
+// The CUDA kernels through the differentiable operation, over the registry: their error against
+// that of LibTorch in the same 16-bit type, skipping, repeated runs, hazards. Skips without a device.
+#include <ATen/Context.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include "libs/attention/kernel_path.h"
+#include "libs/attention/op.h"
+#include "tests/attention/dense.h"
+#include "tests/attention/run.h"
+
+namespace attnlab {
+namespace {
+
+struct Case {
+  const char* name;
+  Dimensions dimensions;
+  bool causal = true;
+  int64_t window = 0, first_kept = 0;
+  double sharpness = 1;  // of q
+  at::ScalarType type = at::kBFloat16;
+  double outlier = 1;  // one number in 50 of q and k
+};
+
+const Case kCases[] = {
+    {"One", {1, 1, 1, 1, 1, 64, 64}},
+    {"Uneven", {2, 4, 2, 333, 333, 64, 64}},
+    {"Wide", {1, 2, 2, 450, 450, 128, 128}},
+    {"Full", {1, 2, 1, 200, 300, 64, 64}, false},
+    {"LateQueries", {2, 4, 1, 70, 400, 128, 128}},
+    {"Window", {1, 2, 2, 600, 600, 64, 64}, true, 100, 4},
+    {"WideWindow", {1, 2, 2, 600, 600, 128, 128}, true, 130, 70},
+    {"Half", {1, 2, 2, 333, 333, 64, 64}, true, 0, 0, 1, at::kHalf},
+    {"Sharp", {1, 2, 2, 400, 400, 64, 64}, true, 0, 0, 20},
+    {"Faint", {1, 2, 2, 400, 400, 128, 128}, true, 0, 0, 1e-3},
+    {"Outliers", {1, 2, 2, 400, 400, 64, 64}, true, 0, 0, 1, at::kBFloat16, 30},
+    {"Zero", {1, 2, 2, 200, 200, 64, 64}, true, 0, 0, 0},
+};
+
+Operands MakeOperands(const Case& test, const AttentionOptions& options, int seed) {
+  Operands operands = RandomOperands(test.dimensions, options, test.sharpness, seed);
+  for (at::Tensor* x : {&operands.q, &operands.k}) {
+    at::Tensor some = x->view(-1).slice(0, seed, {}, 50);
+    some.mul_(test.outlier);
+  }
+  return operands.To(test.type, at::kCUDA);
+}
+
+double RelativeError(const at::Tensor& got, const at::Tensor& exact) {
+  const at::Tensor difference = got.to(at::kDouble).sub(exact.to(at::kDouble));
+  const double norm = at::linalg_vector_norm(exact.to(at::kDouble)).item<double>();
+  const double error = at::linalg_vector_norm(difference).item<double>();
+  return norm == 0 ? error : error / norm;
+}
+
+class GpuKernelTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  }
+
+  // Forward and backward of implementation `kernel`.
+  Results Run(const Operands& operands, AttentionOptions options) {
+    options.implementation = "kernel";
+    return RunWithGradients(operands.To(operands.q.scalar_type(), at::kCUDA, true), options);
+  }
+};
+
+std::vector<at::Tensor> All(const Results& results) {
+  std::vector<at::Tensor> all = {results.out};
+  all.insert(all.end(), results.grads.begin(), results.grads.end());
+  return all;
+}
+
+// At most twice the error of the dense formula in the same type, and what one rounding costs.
+TEST_P(GpuKernelTest, ErrorIsThatOfTheType) {
+  for (const Case& test : kCases) {
+    AttentionOptions options = {.weighting = GetParam(),
+                                .causal = test.causal,
+                                .window = test.window,
+                                .first_kept = test.first_kept};
+    for (const int seed : {1, 2}) {
+      SCOPED_TRACE(std::string(test.name) + ", seed " + std::to_string(seed));
+      const Operands operands = MakeOperands(test, options, seed);
+      const auto ours = All(Run(operands, options));
+      options.implementation = "reference";
+      const auto exact = All(RunWithGradients(operands.To(at::kDouble, at::kCUDA, true), options));
+      const auto plain = All(RunWithGradients(operands.To(test.type, at::kCUDA, true), options));
+      const double rounding = test.type == at::kHalf ? 1e-3 : 8e-3;
+      for (size_t i = 0; i < ours.size(); ++i) {
+        const double allowed = 2 * RelativeError(plain[i], exact[i]) + rounding;
+        EXPECT_LE(RelativeError(ours[i], exact[i]), allowed)
+            << "result " << i << " of out, q, k, v, learned...";
+      }
+    }
+  }
+}
+
+TEST_P(GpuKernelTest, TwoRunsAndSkippingChangeNoBit) {
+  AttentionOptions options = {.weighting = GetParam()};
+  const Case test = {"", {2, 4, 2, 700, 700, 64, 64}};
+  Operands operands = MakeOperands(test, options, 3);
+  // Some tiles without a weight: the first 128 keys score below 0 for a run of queries.
+  operands.q.slice(2, 256, 512).select(3, 0).fill_(8);
+  operands.k.slice(2, 0, 128).select(3, 0).fill_(-100);
+  options.skip_zero_tiles = "on";
+  const auto first = All(Run(operands, options)), again = All(Run(operands, options));
+  options.skip_zero_tiles = "off";
+  const auto whole = All(Run(operands, options));
+  for (size_t i = 0; i < first.size(); ++i) {
+    EXPECT_TRUE(first[i].equal(again[i])) << "two runs, result " << i;
+    EXPECT_TRUE(first[i].equal(whole[i])) << "skipping, result " << i;
+  }
+}
+
+// Layouts as projections leave them, and rows that do not begin on 16 bytes.
+TEST_P(GpuKernelTest, AnyStrides) {
+  const AttentionOptions options = {.weighting = GetParam()};
+  const Case test = {"", {2, 2, 2, 200, 200, 64, 64}};
+  const Operands dense = MakeOperands(test, options, 4);
+  Operands views = dense;
+  const auto interleave = [](const at::Tensor& t) {
+    return t.transpose(1, 2).contiguous().transpose(1, 2);
+  };
+  views.q = interleave(dense.q);
+  views.k = interleave(dense.k);
+  at::Tensor odd = at::empty({2, 2, 200, 67}, dense.v.options()).slice(3, 3);
+  odd.copy_(dense.v);
+  views.v = odd;
+  const at::Tensor expected = Attention(dense.q, dense.k, dense.v, options, dense.learned);
+  const at::Tensor got = Attention(views.q, views.k, views.v, options, views.learned);
+  EXPECT_TRUE(got.equal(expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, GpuKernelTest, testing::ValuesIn(WeightingNames()),
+                         [](const auto& info) { return info.param; });
+
+TEST(GpuKernelPathTest, AutoTakesTheKernel) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  const auto options = at::TensorOptions().device(at::kCUDA).dtype(at::kBFloat16);
+  const at::Tensor x = at::zeros({1, 2, 64, 64}, options);
+  EXPECT_TRUE(HasKernel(x, x, x, {}));
+  EXPECT_FALSE(HasKernel(x.to(at::kFloat), x.to(at::kFloat), x.to(at::kFloat), {}));
+}
+
+}  // namespace
+}  // namespace attnlab
