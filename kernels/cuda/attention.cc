@@ -1,5 +1,6 @@
 #include "kernels/cuda/attention.h"
 
+#include "kernels/cuda/decode.h"
 #include "kernels/cuda/hopper.h"
 
 namespace attnlab::cuda {
@@ -16,7 +17,15 @@ Plan PlanFor(const Problem& problem, int arch) {
   return {"none", {}};
 }
 
+Plan DecodePlan(const Problem& problem, int arch) {
+  if (DecodeTakes(problem, arch)) return {"decode", {DecodeInstance(problem, arch)}};
+  return PlanFor(problem, arch);
+}
+
 std::string Forward(const ForwardArgs& args) {
+  if (args.cache.key_lengths != nullptr || args.cache.block_table != nullptr) {
+    return "cache: key lengths and pages are for decode, which does not take this problem";
+  }
   std::string error;
   const DeviceInfo* device = UseDevice(args.device, error);
   if (device == nullptr) return error;
@@ -32,8 +41,19 @@ std::string Backward(const BackwardArgs& args) {
   return "no kernel";
 }
 
-std::string Decode(const ForwardArgs& args) { return cuda::Forward(args); }
-int64_t WorkspaceBytes(const ForwardArgs& args) { return 0; }
+std::string Decode(const ForwardArgs& args) {
+  std::string error;
+  const DeviceInfo* device = UseDevice(args.device, error);
+  if (device == nullptr) return error;
+  return DecodeTakes(args, device->arch) ? RunDecode(args, *device) : cuda::Forward(args);
+}
+
+int64_t WorkspaceBytes(const ForwardArgs& args) {
+  std::string error;
+  const DeviceInfo* device = UseDevice(args.device, error);
+  return device != nullptr && DecodeTakes(args, device->arch) ? DecodeWorkspace(args, *device) : 0;
+}
+
 int64_t WorkspaceBytes(const BackwardArgs& args) { return HopperWorkspace(args); }
 
 }  // namespace attnlab::cuda
