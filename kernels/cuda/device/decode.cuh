@@ -42,9 +42,10 @@ struct RowInfo {
 };
 
 // A lane's weights of a tile, as MultiplyAdd takes them, and what older sums are to be multiplied
-// with.
+// with. A weight is the sum of two elements, which is off by 2^-17 of it (2^-22 for float16).
 struct Step {
   uint32_t weights[kColumns][2];
+  uint32_t rests[kColumns][2];
   float keep[kColumns][kHeld];
 };
 
@@ -108,6 +109,13 @@ __device__ __forceinline__ Row<float> DescribeRow(const ForwardArgs& args, const
                    sequence.CountVisible(place.query, lane));
 }
 
+// A tile and where its first key lies: in which sequence or page, at which row of it.
+struct TilePlace {
+  int tile;
+  int batch;
+  int row;
+};
+
 // One warp while it absorbs tiles first, first + kWarps, ... of the list of tiles. A lane holds
 // keys lane / 4 and + 8 of a tile and rows 2 (lane % 4) and the next one of each 8.
 struct Warp {
@@ -123,7 +131,7 @@ struct Warp {
   const int full_end;     // keys before it are early enough for all queries
   int first, count;       // of this warp's tiles
   int copied = 0;         // of them, or under way
-  int page;               // of tile `copied`, if the cache is paged
+  TilePlace next;         // of tile `copied`
   uint32_t q[kColumns][kDim / 16][2];
   float o[kDim / 16][kColumns][4];
   float shift[kColumns][kHeld];
@@ -147,7 +155,7 @@ struct Warp {
     const int end = static_cast<int>(all * (blockIdx.y + 1) / params.ranges);
     first = begin + warp;
     count = max(0, (end - first + kWarps - 1) / kWarps);
-    page = PageOf(0);
+    next = PlaceOf(0);
   }
 
   __device__ __forceinline__ int Tile(int i) const { return tiles.Tile(first + i * kWarps); }
@@ -164,11 +172,15 @@ struct Warp {
 
   // --- copies ---
 
-  __device__ __forceinline__ int PageOf(int i) const {
+  __device__ __forceinline__ TilePlace PlaceOf(int i) const {
+    if (i >= count) return {0, 0, 0};
+    const int tile = Tile(i);
     const KeyCache& cache = params.args.cache;
-    if (cache.block_table == nullptr || i >= count) return 0;
-    const int block = Tile(i) / static_cast<int>(cache.page_size / kTile);
-    return __ldg(cache.block_table + batch * cache.blocks_per_sequence + block);
+    if (cache.block_table == nullptr) return {tile, batch, tile * kTile};
+    const int per_page = static_cast<int>(cache.page_size / kTile);
+    const int block = tile / per_page;
+    const int page = __ldg(cache.block_table + batch * cache.blocks_per_sequence + block);
+    return {tile, page, (tile - block * per_page) * kTile};
   }
 
   // Bit r: the sequence has key r of the tile.
@@ -176,21 +188,15 @@ struct Warp {
     return (1u << min(kTile, sequence.keys - tile * kTile)) - 1;
   }
 
-  __device__ __forceinline__ void Copy(uint32_t to, const Operand& operand, int tile, int page,
+  __device__ __forceinline__ void Copy(uint32_t to, const Operand& operand, const TilePlace& place,
                                        uint32_t wanted) const {
     constexpr int kChunks = kRowBytes / 16;
     constexpr int kStep = 32 / kChunks;  // rows that the warp copies at once
-    const KeyCache& cache = params.args.cache;
     const int64_t row_bytes = operand.row_stride * sizeof(Element);
-    int64_t place = batch, row = tile * kTile;
-    if (cache.block_table != nullptr) {
-      place = page;
-      row = tile % static_cast<int>(cache.page_size / kTile) * kTile;
-    }
     const char* from = static_cast<const char*>(operand.data) +
-                       (place * operand.batch_stride + kv_head * operand.head_stride) *
+                       (place.batch * operand.batch_stride + kv_head * operand.head_stride) *
                            static_cast<int64_t>(sizeof(Element)) +
-                       (row + lane / kChunks) * row_bytes + lane % kChunks * 16;
+                       (place.row + lane / kChunks) * row_bytes + lane % kChunks * 16;
 #pragma unroll
     for (int i = 0; i < kTile / kStep; ++i) {
       const int r = i * kStep + lane / kChunks;
@@ -202,11 +208,10 @@ struct Warp {
   // The keys of the next tile, and its values unless they wait for their weights.
   __device__ __forceinline__ void CopyNext() {
     if (copied >= count) return;
-    const int tile = Tile(copied);
-    Copy(Keys(copied), params.args.k, tile, page, Present(tile));
-    if (!kSkip) Copy(Values(copied), params.args.v, tile, page, Present(tile));
-    ++copied;
-    page = PageOf(copied);
+    const uint32_t present = Present(next.tile);
+    Copy(Keys(copied), params.args.k, next, present);
+    if (!kSkip) Copy(Values(copied), params.args.v, next, present);
+    next = PlaceOf(++copied);
   }
 
   // --- rows ---
@@ -304,11 +309,9 @@ struct Warp {
     }
   }
 
-  // Bit r: some weight of key r of the tile is not 0.
+  // Scores s of a tile to its weights. Bit r: some weight of key r is not 0.
   template <bool kPartial>
-  __device__ __forceinline__ uint32_t Weigh(int i, int tile, Step& step) {
-    float s[kColumns][4] = {};
-    Score(Keys(i), s);
+  __device__ __forceinline__ uint32_t Weigh(const float (&s)[kColumns][4], int tile, Step& step) {
     bool any[2] = {false, false};
 #pragma unroll
     for (int t = 0; t < kColumns; ++t) {
@@ -323,7 +326,10 @@ struct Warp {
       for (int h = 0; h < 2; ++h) {
         const uint32_t pair = Pack<Element>(w[0][h], w[1][h]);
         any[h] = any[h] || pair != 0;
+        const uint32_t rest =
+            Pack<Element>(w[0][h] - Low<Element>(pair), w[1][h] - High<Element>(pair));
         step.weights[t][h] = Transpose(pair);
+        step.rests[t][h] = Transpose(rest);
       }
     }
     if (!kSkip) return 0;
@@ -358,14 +364,18 @@ struct Warp {
       uint32_t a[4];
       LoadTransposed(a, row + ((2 * m + lane / 8 % 2) ^ (lane % 8)) * 16);
 #pragma unroll
-      for (int t = 0; t < kColumns; ++t) MultiplyAdd<Element>(o[m][t], a, step.weights[t]);
+      for (int t = 0; t < kColumns; ++t) {
+        MultiplyAdd<Element>(o[m][t], a, step.rests[t]);
+        MultiplyAdd<Element>(o[m][t], a, step.weights[t]);
+      }
     }
   }
 
-  // Weighs tile i and asks for its values, or has them.
   __device__ __forceinline__ uint32_t WeighTile(int i, Step& step) {
     const int tile = Tile(i);
-    return tiles.Partial(tile, full_end) ? Weigh<true>(i, tile, step) : Weigh<false>(i, tile, step);
+    float s[kColumns][4] = {};
+    Score(Keys(i), s);
+    return tiles.Partial(tile, full_end) ? Weigh<true>(s, tile, step) : Weigh<false>(s, tile, step);
   }
 
   // Group g of copies, counted from 0, holds the keys of tile g and the values of tile g - kLag.
@@ -386,9 +396,9 @@ struct Warp {
       }
       __syncwarp();
       if (kSkip && i < count) {
-        const int tile = Tile(i);
-        Copy(Values(i), params.args.v, tile, PageOf(i), used);
-        skipped += __popc(Present(tile) & ~used);
+        const TilePlace place = PlaceOf(i);
+        Copy(Values(i), params.args.v, place, used);
+        skipped += __popc(Present(place.tile) & ~used);
       }
       CopyNext();
       CommitCopies();
@@ -467,7 +477,7 @@ extern "C" __global__ void __launch_bounds__(attnlab::decode::kThreads, ATTNLAB_
   const int kv_head = blockIdx.x / params.row_tiles;
   const int first_row = blockIdx.x % params.row_tiles * kRows;
   Warp warp(params, storage, batch, kv_head, first_row);
-#pragma unroll
+#pragma unroll 1
   for (int i = 0; i < kStages; ++i) {
     warp.CopyNext();
     CommitCopies();

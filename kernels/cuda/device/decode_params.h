@@ -6,7 +6,7 @@
 namespace attnlab::decode {
 
 // What a range of keys leaves of a query row, beside its sums.
-struct RangeState {
+struct alignas(8) RangeState {
   float shift;
   float mass;
 };
@@ -29,7 +29,7 @@ constexpr int SharedBytes(int dim, int warps, int stages, int rows, bool skip) {
   const int columns = (rows + 7) / 8, held = rows == 1 ? 1 : 2;
   const int tiles = warps * stages * 2 * kTile * dim * 2;
   const int states = rows * 32 + 2 * warps * rows * 4;
-  const int pending = skip ? warps * stages * 32 * columns * (2 + held) * 4 : 0;
+  const int pending = skip ? warps * stages * 32 * columns * (4 + held) * 4 : 0;
   return (tiles + states + pending + 127) / 128 * 128;
 }
 
