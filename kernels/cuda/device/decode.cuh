@@ -14,15 +14,10 @@
 // Macros beside those of rows.cuh: ATTNLAB_HEAD_DIM, ATTNLAB_WARPS, ATTNLAB_STAGES (tiles in
 // flight, a power of 2), ATTNLAB_ROWS (1, or a multiple of 8), ATTNLAB_BLOCKS (at least, a
 // multiprocessor).
-#include "kernels/cuda/device/ampere.cuh"
-#include "kernels/cuda/device/decode_params.h"
-#include "kernels/cuda/device/rows.cuh"
+#include "kernels/cuda/device/decode_merge.cuh"
 
 namespace attnlab::decode {
 
-using namespace attnlab::ampere;
-
-inline constexpr int kDim = ATTNLAB_HEAD_DIM;
 inline constexpr int kWarps = ATTNLAB_WARPS;
 inline constexpr int kStages = ATTNLAB_STAGES;
 inline constexpr int kRows = ATTNLAB_ROWS;
@@ -32,7 +27,6 @@ inline constexpr int kHeld = kRows == 1 ? 1 : 2;  // rows of a product that a la
 inline constexpr int kRowBytes = kDim * sizeof(Element);
 inline constexpr int kTileBytes = kTile * kRowBytes;
 inline constexpr int kLag = kSkip ? kStages : 0;  // tiles from weights to values
-inline constexpr unsigned kAll = ~0u;
 
 // What a block knows of a query row.
 struct RowInfo {
@@ -65,49 +59,6 @@ struct alignas(128) Storage {
 static_assert(sizeof(Storage) + kWarps * kLag * 32 * sizeof(Step) ==
               SharedBytes(kDim, kWarps, kStages, kRows, kSkip));
 static_assert(sizeof(float) * kRows * kDim <= 2 * kStages * kTileBytes);
-
-// A sequence of the batch: its keys, its mask, where its queries stand.
-struct Sequence {
-  Mask mask;
-  int keys;
-
-  __device__ __forceinline__ Sequence(const ForwardArgs& args, int batch)
-      : mask(MaskOf(args, batch)), keys(static_cast<int>(args.shape.keys)) {
-    if (args.cache.key_lengths == nullptr) return;
-    keys = max(0, min(args.cache.key_lengths[batch], keys));
-    mask.query_offset = keys - args.shape.queries;
-  }
-
-  // With documents, all lanes of a warp call it together.
-  __device__ __forceinline__ int64_t CountVisible(int query, int lane) const {
-    if (!kDocuments) return mask.CountVisible(query, keys);
-    const RowLimits limits = LimitsOf(mask, query, query + 1, keys);
-    int count = 0;
-    for (int key = lane; key < limits.end; key += 32) {
-      count += limits.Sees(key, 0, mask.key_documents) ? 1 : 0;
-    }
-    return __reduce_add_sync(kAll, count);
-  }
-};
-
-// Row r of a key head is query r % queries of its query head r / queries.
-struct RowPlace {
-  int head;
-  int query;
-
-  __device__ __forceinline__ RowPlace(const Shape& shape, int kv_head, int r) {
-    const int queries = static_cast<int>(shape.queries);
-    const int sharing = static_cast<int>(shape.heads / shape.kv_heads);
-    head = kv_head * sharing + r / queries;
-    query = r % queries;
-  }
-};
-
-__device__ __forceinline__ Row<float> DescribeRow(const ForwardArgs& args, const Sequence& sequence,
-                                                  const RowPlace& place, int lane) {
-  return RowSeeing(args, sequence.mask, place.head, place.query,
-                   sequence.CountVisible(place.query, lane));
-}
 
 // A tile and where its first key lies: in which sequence or page, at which row of it.
 struct TilePlace {
@@ -493,53 +444,4 @@ extern "C" __global__ void __launch_bounds__(attnlab::decode::kThreads, ATTNLAB_
   __syncthreads();
   const int kv_heads = static_cast<int>(params.args.shape.kv_heads);
   WriteStates(params, storage, batch * kv_heads + kv_head, first_row);
-}
-
-// The states of a row, merged in the order of the ranges, to its output. Grid (rows of all key
-// heads, batch), one thread a number of the output.
-extern "C" __global__ void __launch_bounds__(attnlab::decode::kDim)
-    DecodeMerge(const __grid_constant__ attnlab::decode::DecodeParams params) {
-  using namespace attnlab;
-  using namespace attnlab::decode;
-  __shared__ float take[kMostRanges];
-  __shared__ float masses[kMostRanges];
-  const ForwardArgs& args = params.args;
-  const int thread = threadIdx.x, batch = blockIdx.y;
-  const int kv_head = blockIdx.x / params.rows;
-  const RowPlace at(args.shape, kv_head, blockIdx.x % params.rows);
-  const Variant variant = WithConstants<Variant>(args.constants);
-  const Sequence sequence(args, batch);
-  const Row<float> row = DescribeRow(args, sequence, at, thread % 32);
-  const int64_t first = (static_cast<int64_t>(batch) * gridDim.x + blockIdx.x) * params.ranges;
-
-  WaitForKernelBefore();
-  for (int i = thread; i < params.ranges; i += kDim) {
-    const RangeState state = params.states[first + i];
-    take[i] = state.shift;
-    masses[i] = state.mass;
-  }
-  __syncthreads();
-  float shift = take[0], mass = 0.0f, sum = 0.0f;
-  for (int i = 1; i < params.ranges; ++i) shift = fmaxf(shift, take[i]);
-  __syncthreads();
-  for (int i = thread; i < params.ranges; i += kDim) {
-    take[i] = kShifted ? Exp(take[i] - shift) : 1.0f;
-  }
-  __syncthreads();
-  const float* sums = params.sums + first * kDim + thread;
-#pragma unroll 8
-  for (int i = 0; i < params.ranges; ++i) {
-    sum += sums[static_cast<int64_t>(i) * kDim] * take[i];
-    mass += masses[i] * take[i];
-  }
-  const float denominator = mass + variant.Tail(shift, row);
-  const float inverse = denominator == 0.0f ? 0.0f : 1.0f / denominator;
-  Element* out = static_cast<Element*>(args.out.data) + batch * args.out.batch_stride +
-                 at.head * args.out.head_stride + at.query * args.out.row_stride;
-  out[thread] = FromFloat<Element>(sum * inverse);
-  if (args.shift == nullptr || thread != 0) return;
-  const int64_t place =
-      (static_cast<int64_t>(batch) * args.shape.heads + at.head) * args.shape.queries + at.query;
-  args.shift[place] = kShifted ? shift : 0.0f;
-  args.denominator[place] = denominator;
 }
