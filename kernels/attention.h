@@ -60,7 +60,9 @@ struct Problem {
   void* stream = nullptr;  // cudaStream_t; the launch returns before the work is done
   // Products of tiles whose weights are all 0 are left out; false is for measuring what that saves.
   bool skip_zero_tiles = true;
-  uint64_t* tile_counts = nullptr;  // [2] on the device, or null; adds tiles seen, tiles skipped
+  // [2] on the device, or null; adds tiles seen, tiles skipped. In decode on a CUDA device a tile is
+  // the value of one key.
+  uint64_t* tile_counts = nullptr;
   // WorkspaceBytes(args) bytes on the device, aligned to 256; null where that is 0.
   void* workspace = nullptr;
   Operand q;  // [batch, heads, queries, head_dim]
@@ -76,7 +78,22 @@ inline int64_t LiveRows(const Shape& shape) {
 }
 inline int64_t LiveWords(const Shape& shape) { return (shape.keys + 4095) / 4096; }  // a row
 
+// Keys and values of sequences that differ in length, or that lie in pages of one pool. In decode on
+// a CUDA device only.
+struct KeyCache {
+  // [batch], at most shape.keys each, or null. The queries are the last positions of their own
+  // sequence, whatever Mask::query_offset says: query i stands at key_lengths[b] - queries + i.
+  const int32_t* key_lengths = nullptr;
+  // [batch, blocks_per_sequence], or null: key j of a sequence is row j % page_size of page
+  // block_table[j / page_size]. k and v are [pages, kv_heads, page_size, dim] then, batch_stride
+  // from page to page.
+  const int32_t* block_table = nullptr;
+  int64_t blocks_per_sequence = 0;
+  int64_t page_size = 0;  // keys, a multiple of 16
+};
+
 struct ForwardArgs : Problem {
+  KeyCache cache;
   Result out;                    // [batch, heads, queries, value_dim]
   float* shift = nullptr;        // [batch, heads, queries] dense: m, for the backward; both or none
   float* denominator = nullptr;  // [batch, heads, queries] dense: den
@@ -95,7 +112,7 @@ struct BackwardArgs : Problem {
   float* learned_grad[kMaxLearned] = {};  // each [heads], float32
 };
 
-// What `args` need as workspace; 0 on the CPU.
+// What `args` need as workspace; 0 on the CPU. A forward needs none: that of ForwardArgs is decode's.
 int64_t WorkspaceBytes(const ForwardArgs& args);
 int64_t WorkspaceBytes(const BackwardArgs& args);
 

@@ -90,13 +90,27 @@ const char* CheckDocuments(const Mask& mask) {
              : "mask: documents of queries and keys must be given together";
 }
 
+const char* CheckCache(const ForwardArgs& args) {
+  const KeyCache& cache = args.cache;
+  if (args.device == kCpu && (cache.key_lengths != nullptr || cache.block_table != nullptr)) {
+    return "cache: key lengths and pages are for decode on a CUDA device";
+  }
+  if (cache.block_table == nullptr) return nullptr;
+  if (cache.page_size <= 0 || cache.page_size % 16 != 0) {
+    return "cache: the page size is not a multiple of 16";
+  }
+  return cache.blocks_per_sequence * cache.page_size >= args.shape.keys
+             ? nullptr
+             : "cache: the block table holds fewer keys than the shape says";
+}
+
 const char* CheckForward(const ForwardArgs& args) {
   if (const char* wrong = CheckProblem(args)) return wrong;
   if (args.out.data == nullptr) return "out is null";
   if ((args.shift == nullptr) != (args.denominator == nullptr)) {
     return "shift and denominator must be given together";
   }
-  return nullptr;
+  return CheckCache(args);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Attention on a CUDA device: the launches of kernels/attention.h for a problem whose device is not
 // the CPU. The choice among the kernels of kernels/cuda/device/ is made here:
 //
+//   decode     decode on sm_80 and later, 16-bit elements, head dim 64, 128 or 256
 //   hopper_*   sm_90a, 16-bit elements, head dim 64 or 128: wgmma and the bulk tensor engine
 //   oracle     everything else: one warp a row, to be read rather than timed
 #pragma once
@@ -32,5 +33,8 @@ struct Plan {
   std::vector<Instance> instances;
 };
 Plan PlanFor(const Problem& problem, int arch);
+
+// Likewise for a decode of `problem`: "decode", or what PlanFor says.
+Plan DecodePlan(const Problem& problem, int arch);
 
 }  // namespace attnlab::cuda

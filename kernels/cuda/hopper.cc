@@ -71,11 +71,6 @@ Launch LaunchOf(const hopper::Schedule& schedule, int groups, int64_t elements,
           static_cast<int>(elements * kElementBytes) + extra_bytes + 2048};
 }
 
-bool Aligned(const Operand& operand) {
-  return reinterpret_cast<uintptr_t>(operand.data) % 16 == 0 && operand.row_stride % 8 == 0 &&
-         operand.head_stride % 8 == 0 && operand.batch_stride % 8 == 0;
-}
-
 // Warpgroups of 64 rows, rows of the tiles that pass by, and how many of these are in flight.
 struct Tiles {
   int groups;
@@ -152,8 +147,8 @@ bool HopperTakes(const Problem& problem, int arch) {
   return arch == 90 && problem.dtype != DType::kFloat32 &&
          shape.head_dim == shape.value_dim && (shape.head_dim == 64 || shape.head_dim == 128) &&
          problem.scale > 0.0f && shape.queries < kMost && shape.keys < kMost && shape.keys > 0 &&
-         shape.batch * shape.heads * CeilDiv(shape.queries, 64) < kMost && Aligned(problem.q) &&
-         Aligned(problem.k) && Aligned(problem.v);
+         shape.batch * shape.heads * CeilDiv(shape.queries, 64) < kMost && RowsAligned(problem.q) &&
+         RowsAligned(problem.k) && RowsAligned(problem.v);
 }
 
 Instance HopperInstance(const Problem& problem, HopperKernel kernel) {

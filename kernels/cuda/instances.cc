@@ -1,5 +1,7 @@
 #include "kernels/cuda/instances.h"
 
+#include <cstdint>
+
 #include "kernels/weighting_info.h"
 
 namespace attnlab::cuda {
@@ -31,14 +33,22 @@ Instance InstanceFor(const Problem& problem, const char* file, int arch) {
   const Mask& mask = problem.mask;
   const int bits = (mask.causal ? 1 : 0) + (mask.window > 0 ? 2 : 0) +
                    (mask.query_documents != nullptr ? 4 : 0);
-  const bool skip = problem.skip_zero_tiles && Weightings()[problem.weighting].traits.exact_zeros;
   return {file,
           {{"ATTNLAB_HEADER", kVariants[problem.weighting].header},
            {"ATTNLAB_VARIANT", kVariants[problem.weighting].type},
            {"ATTNLAB_ELEMENT", ElementName(problem.dtype)},
            {"ATTNLAB_MASK", std::to_string(bits)},
-           {"ATTNLAB_SKIP", skip ? "1" : "0"}},
+           {"ATTNLAB_SKIP", Skips(problem) ? "1" : "0"}},
           arch};
+}
+
+bool Skips(const Problem& problem) {
+  return problem.skip_zero_tiles && Weightings()[problem.weighting].traits.exact_zeros;
+}
+
+bool RowsAligned(const Operand& operand) {
+  return reinterpret_cast<uintptr_t>(operand.data) % 16 == 0 && operand.row_stride % 8 == 0 &&
+         operand.head_stride % 8 == 0 && operand.batch_stride % 8 == 0;
 }
 
 std::string Run(const Problem& problem, const Instance& instance, const char* name,
@@ -57,6 +67,11 @@ std::string Run(const Problem& problem, const Instance& instance, const char* na
   config.blockDimY = config.blockDimZ = 1;
   config.sharedMemBytes = launch.shared_bytes;
   config.hStream = static_cast<CUstream>(problem.stream);
+  CUlaunchAttribute early = {};
+  early.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+  early.value.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  config.numAttrs = launch.starts_early ? 1 : 0;
   void* arguments[] = {const_cast<void*>(params)};
   return Describe(name, driver->cuLaunchKernelEx(&config, function, arguments, nullptr));
 }

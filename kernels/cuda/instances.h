@@ -13,10 +13,18 @@ namespace attnlab::cuda {
 // An instance of `file` for the variant, element type and mask of `problem` (device/rows.cuh).
 Instance InstanceFor(const Problem& problem, const char* file, int arch);
 
+// Whether values of weight 0 are left out (ATTNLAB_SKIP).
+bool Skips(const Problem& problem);
+
+// Whether the 16-bit rows of `operand` start at multiples of 16 bytes.
+bool RowsAligned(const Operand& operand);
+
 struct Launch {
   std::array<unsigned, 3> grid;
   unsigned threads;
   int shared_bytes = 0;
+  // The kernel before it in the stream may still run; it waits for that one by itself. From sm_90 on.
+  bool starts_early = false;
 };
 
 // Runs `name` of `instance` on `problem`'s device and stream with `params` as its one argument.

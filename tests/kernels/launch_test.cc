@@ -175,6 +175,16 @@ TEST(LaunchTest, WrongArgumentsAreNamed) {
   const int32_t ids[140] = {};
   EXPECT_EQ(wrong([&](ForwardArgs& a) { a.mask.key_documents = ids; }),
             "mask: documents of queries and keys must be given together");
+  EXPECT_EQ(wrong([&](ForwardArgs& a) { a.cache.key_lengths = ids; }),
+            "cache: key lengths and pages are for decode on a CUDA device");
+  const auto paged = [&](ForwardArgs& a, int64_t page_size, int64_t blocks) {
+    a.device = 0;
+    a.cache = {nullptr, ids, blocks, page_size};
+  };
+  EXPECT_EQ(wrong([&](ForwardArgs& a) { paged(a, 24, 4); }),
+            "cache: the page size is not a multiple of 16");
+  EXPECT_EQ(wrong([&](ForwardArgs& a) { paged(a, 16, 4); }),
+            "cache: the block table holds fewer keys than the shape says");
 }
 
 TEST(LaunchTest, InstructionSets) {

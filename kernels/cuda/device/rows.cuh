@@ -31,18 +31,23 @@ __device__ __forceinline__ Mask MaskOf(const Problem& problem, int batch) {
   return mask.OfSequence(batch, problem.shape.queries, problem.shape.keys);
 }
 
-__device__ __forceinline__ Row<float> RowOf(const Problem& problem, const Mask& mask, int head,
-                                            int query) {
+// A row that sees `visible` keys.
+__device__ __forceinline__ Row<float> RowSeeing(const Problem& problem, const Mask& mask, int head,
+                                                int query, int64_t visible) {
   Row<float> row;
   const int64_t position = query + mask.query_offset;
   row.position = static_cast<float>(position > 0 ? position : 0);
-  const int64_t visible = mask.CountVisible(query, problem.shape.keys);
   row.visible = static_cast<float>(visible > 1 ? visible : 1);
 #pragma unroll
   for (int p = 0; p < kMaxLearned; ++p) {
     row.learned[p] = p < static_cast<int>(Variant::kLearned.size()) ? problem.learned[p][head] : 0;
   }
   return row;
+}
+
+__device__ __forceinline__ Row<float> RowOf(const Problem& problem, const Mask& mask, int head,
+                                            int query) {
+  return RowSeeing(problem, mask, head, query, mask.CountVisible(query, problem.shape.keys));
 }
 
 // s = gain x + offset + slope key, x = q . k.
