@@ -2,19 +2,9 @@
 // defined TensorMap, 128 bytes.
 #pragma once
 
-#include "kernels/attention.h"
+#include "kernels/cuda/device/params.h"
 
 namespace attnlab::hopper {
-
-// The list of work of a launch: tiles of all heads.
-struct Schedule {
-  unsigned tiles;        // a head
-  unsigned heads;        // of a sequence
-  unsigned all;          // heads of all sequences
-  unsigned section;      // heads whose operands fit into the L2 cache together
-  unsigned per_section;  // section * tiles
-  int count;             // all * tiles
-};
 
 struct ForwardParams {
   TensorMap q, k, v;
@@ -22,25 +12,8 @@ struct ForwardParams {
   Schedule schedule;
 };
 
-// What the backward keeps of a query row.
-struct RowStatistic {
-  float shift;  // shifted: log2(e) (m + ln den), infinite for a row of weight 0; others: 1 / den
-  float delta;  // dO . o
-};
-struct RowMap {  // s = gain x + offset + slope key
-  float gain;
-  float offset;
-};
-
-struct BackwardParams {
+struct BackwardParams : attnlab::BackwardParams {
   TensorMap q, k, v, out_grad;
-  BackwardArgs args;
-  Schedule schedule;
-  RowStatistic* statistics;  // [batch, heads, padded queries]
-  RowMap* maps;              // likewise, if the variant maps scores
-  double* learned;           // [kMaxLearned, heads, batch * query tiles]
-  int padded;                // queries, up to a multiple of 128
-  int query_tiles;
 };
 
 }  // namespace attnlab::hopper
