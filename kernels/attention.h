@@ -61,6 +61,9 @@ struct Problem {
   // Products of tiles whose weights are all 0 are left out; false is for measuring what that saves.
   bool skip_zero_tiles = true;
   uint64_t* tile_counts = nullptr;  // [2] on the device, or null; adds tiles seen, tiles skipped
+  // On a CUDA device: "hopper", "mma" or "oracle" (kernels/cuda/attention.h), an error where that does
+  // not take the problem; null: the best that does.
+  const char* kernel = nullptr;
   // WorkspaceBytes(args) bytes on the device, aligned to 256; null where that is 0.
   void* workspace = nullptr;
   Operand q;  // [batch, heads, queries, head_dim]

@@ -121,7 +121,7 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
              LaunchOf(params.schedule, tiles.groups, elements, device), &params);
 }
 
-int64_t HopperWorkspace(const BackwardArgs& args) {
+int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo&) {
   return BackwardWorkspace(args, QueryTile(args.shape.head_dim));
 }
 

@@ -17,6 +17,6 @@ Instance HopperInstance(const Problem& problem, HopperKernel kernel);
 
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device);
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device);
-int64_t HopperWorkspace(const BackwardArgs& args);  // bytes
+int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo& device);  // bytes
 
 }  // namespace attnlab::cuda

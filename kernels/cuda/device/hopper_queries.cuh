@@ -239,7 +239,7 @@ struct Consumer {
       double grad = 0.0;
       for (int r = 0; r < 2 && lane % 4 == 0; ++r) {
         if (Query(work, r) >= queries) continue;
-        grad += LearnedGradient(variant, params.args, mask, work, Query(work, r), p,
+        grad += LearnedGradient(variant, params.args, mask, work.batch, work.head, Query(work, r), p,
                                 statistic[r].delta, {sum[r], sum_x[r], sum_key[r]});
       }
       for (int step = 16; step > 0; step /= 2) grad += __shfl_xor_sync(~0u, grad, step);

@@ -15,9 +15,9 @@ struct MapSums {
 
 // The share of row `query` in the gradient of learned number p: sum_j dS ds/dp + dTail/dp dden.
 __device__ __forceinline__ double LearnedGradient(const Variant& variant, const BackwardArgs& args,
-                                                  const Mask& mask, const Work& work, int query,
+                                                  const Mask& mask, int batch, int head, int query,
                                                   int p, float delta, const MapSums& sums) {
-  const Row<float> row = RowOf(args, mask, work.head, query);
+  const Row<float> row = RowOf(args, mask, head, query);
   Row<Dual<float>> dual;
   dual.position = Dual<float>(row.position);
   dual.visible = Dual<float>(row.visible);
@@ -26,8 +26,7 @@ __device__ __forceinline__ double LearnedGradient(const Variant& variant, const 
   }
   const Affine<Dual<float>> score = RowScore<Variant, Dual<float>>(variant, dual);
   const int64_t place =
-      (static_cast<int64_t>(work.batch) * args.shape.heads + work.head) * args.shape.queries +
-      query;
+      (static_cast<int64_t>(batch) * args.shape.heads + head) * args.shape.queries + query;
   const Dual<float> tail = variant.Tail(Dual<float>(args.shift[place]), dual);
   const float denominator = args.denominator[place];
   const float tail_grad = denominator == 0.0f ? 0.0f : -delta / denominator;

@@ -19,12 +19,8 @@ extern "C" __global__ void __launch_bounds__(256)
   RowStatistic statistic = {kShifted ? __int_as_float(0x7f800000) : 0.0f, 0.0f};
   RowMap map = {0.0f, 0.0f};
   if (query < queries) {
-    const auto row_of = [&](const Operand& operand) {
-      return static_cast<const Element*>(operand.data) + batch * operand.batch_stride +
-             head * operand.head_stride + query * operand.row_stride;
-    };
-    const Element* out = row_of(args.out);
-    const Element* grad = row_of(args.out_grad);
+    const Element* out = RowAt(args.out, batch, head, query);
+    const Element* grad = RowAt(args.out_grad, batch, head, query);
     float sum = 0.0f;
     for (int i = 2 * lane; i < ATTNLAB_HEAD_DIM; i += 64) {
       const uint32_t a = *reinterpret_cast<const uint32_t*>(out + i);

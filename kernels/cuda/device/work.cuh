@@ -24,6 +24,11 @@ struct Work {
   }
 };
 
+__device__ __forceinline__ const Element* RowAt(const Operand& operand, int batch, int head,
+                                                int row) {
+  return static_cast<const Element*>(operand.data) + batch * operand.batch_stride +
+         head * operand.head_stride + row * operand.row_stride;
+}
 __device__ __forceinline__ Element* RowAt(const Result& result, int batch, int head, int row) {
   return static_cast<Element*>(result.data) + batch * result.batch_stride +
          head * result.head_stride + row * result.row_stride;
