@@ -8,12 +8,13 @@ namespace attnlab::cuda {
 namespace {
 
 // Warps of a block, blocks of 16 rows that each holds, rows of the tiles that pass by, whether the
-// rows held stay in registers (device/mma_tiles.cuh).
+// rows held stay in registers, blocks of threads on a multiprocessor (device/mma_tiles.cuh).
 struct Tiles {
   int warps;
   int blocks;
   int rows;
   int held;
+  int resident;
 
   int Own() const { return 16 * warps * blocks; }
 };
@@ -25,18 +26,17 @@ Tiles TilesOf(MmaKernel kernel, int64_t dim, int arch) {
   const bool small = HasSmallSharedMemory(arch);
   switch (kernel) {
     case MmaKernel::kForward:
-      if (dim == 256) return {4, 1, 32, 0};
-      return dim == 64 ? Tiles{4, 2, 64, 1} : Tiles{4, 2, 64, 0};
+      if (dim == 256) return {4, 1, 32, 0, 2};
+      return dim == 64 ? Tiles{4, 2, 64, 1, 2} : Tiles{4, 2, 64, 0, 2};
     case MmaKernel::kKeys:
-      if (dim == 128 && small) return {4, 1, 64, 0};
-      return dim == 64 ? Tiles{8, 1, 64, 1} : Tiles{8, 1, 64, 0};
+      if (dim == 128 && small) return {4, 1, 64, 0, 1};
+      return dim == 64 ? Tiles{8, 1, 64, 1, 1} : Tiles{8, 1, 64, 0, 1};
     case MmaKernel::kQueries:
-      if (dim == 128 && small) return {4, 1, 32, 1};
-      return dim == 64 ? Tiles{4, 2, 32, 1} : Tiles{8, 1, 64, 1};
-    case MmaKernel::kStatistics:
-      break;
+      if (dim == 128 && small) return {4, 1, 32, 1, 1};
+      return dim == 64 ? Tiles{4, 2, 32, 1, 2} : Tiles{8, 1, 64, 1, 1};
+    case MmaKernel::kStatistics: break;
   }
-  return {8, 1, 64, 0};
+  return {8, 1, 64, 0, 1};
 }
 
 const char* FileOf(MmaKernel kernel) {
@@ -84,6 +84,7 @@ Instance MmaInstance(const Problem& problem, MmaKernel kernel, int arch) {
   add("ATTNLAB_BLOCKS", tiles.blocks);
   add("ATTNLAB_TILE", tiles.rows);
   add("ATTNLAB_HELD", tiles.held);
+  add("ATTNLAB_RESIDENT", tiles.resident);
   return instance;
 }
 

@@ -13,7 +13,6 @@ namespace attnlab::mma {
 // The shift follows the row's maximum only where it grew by more than this, in units of log 2, so
 // that sums are seldom rescaled; weights stay below 2^8 (FlashAttention-4, 2603.05451).
 inline constexpr float kShiftSlack = 8.0f;
-inline constexpr int kHeldRows = 2 * kBlocks;  // rows of a warp that a thread holds parts of
 
 struct Storage {
   Tile<kOwnTile> q;
@@ -65,9 +64,7 @@ struct Consumer {
   }
 
   // Of the thread's row r: its place in the block, its query.
-  __device__ __forceinline__ int Place(int r) const {
-    return warp * kWarpRows + r / 2 * 16 + r % 2 * 8 + lane / 4;
-  }
+  __device__ __forceinline__ int Place(int r) const { return warp * kWarpRows + HeldRow(r); }
   __device__ __forceinline__ int Query(int r) const { return work.tile * kOwnTile + Place(r); }
 
   // body(column, score) for this thread's scores of its row r.
@@ -168,39 +165,17 @@ struct Consumer {
   }
 
   __device__ __forceinline__ void Run() {
-    const int first = work.tile * kOwnTile;
-    const KeyTiles<kTile> tiles(mask, first, min(first + kOwnTile, queries) - 1, keys);
-    const int count = tiles.Count();
-    // Keys below own_end are seen by some row of this warp, below own_full by all.
-    const int last = min(own + kWarpRows, queries) - 1;
-    const int own_end = own < queries ? LimitsOf(mask, last, queries, keys).end : 0;
-    const int own_full = LimitsOf(mask, own, queries, keys).end;
-    const int kv_head = work.head / static_cast<int>(args.shape.heads / args.shape.kv_heads);
-    const Source k_source(args.k, work.batch, kv_head, keys);
-    const Source v_source(args.v, work.batch, kv_head, keys);
-    if (count > 0) {
-      Source(args.q, work.batch, work.head, queries).Copy(storage.q, first);
-      k_source.Copy(storage.k[0], tiles.Tile(0) * kTile);
-      v_source.Copy(storage.v[0], tiles.Tile(0) * kTile);
-      CommitCopies();
-    }
     int seen = 0, skipped = 0;
-#pragma unroll 1
-    for (int i = 0; i < count; ++i) {
-      WaitCopies<0>();
-      __syncthreads();
-      if (i == 0) q.Load(storage.q, warp * kWarpRows);
-      if (i + 1 < count) {
-        const int next = tiles.Tile(i + 1) * kTile;
-        k_source.Copy(storage.k[(i + 1) & 1], next);
-        v_source.Copy(storage.v[(i + 1) & 1], next);
-        CommitCopies();
-      }
-      const int tile = tiles.Tile(i);
-      if (tile * kTile >= own_end) continue;
-      ++seen;
-      if (!Absorb(tile, i & 1, tiles.Partial(tile, own_full))) ++skipped;
-    }
+    PassKeys(
+        args, mask, work, own, storage,
+        [&] {
+          Source(args.q, work.batch, work.head, queries).Copy(storage.q, work.tile * kOwnTile);
+        },
+        [&] { q.Load(storage.q, warp * kWarpRows); },
+        [&](int tile, int stage, bool partial) {
+          ++seen;
+          if (!Absorb(tile, stage, partial)) ++skipped;
+        });
     if (kSkip && args.tile_counts != nullptr && lane == 0) {
       auto* counts = reinterpret_cast<unsigned long long*>(args.tile_counts);
       atomicAdd(counts, static_cast<unsigned long long>(seen));

@@ -65,9 +65,7 @@ struct Consumer {
     Clear(v_grad);
   }
 
-  __device__ __forceinline__ int Key(int r) const {
-    return own + r / 2 * 16 + r % 2 * 8 + lane / 4;
-  }
+  __device__ __forceinline__ int Key(int r) const { return own + HeldRow(r); }
 
   __device__ __forceinline__ void Copy(const Passing& at, int stage) {
     const int first = at.tile * kTile;
@@ -79,7 +77,7 @@ struct Consumer {
     CommitCopies();
   }
 
-  // kTile pairs of numbers.
+  // The numbers of a tile's rows.
   template <class Pair>
   static __device__ __forceinline__ void CopyPairs(Pair* to, const Pair* from) {
     static_assert(sizeof(Pair) == 8 && kTile / 2 <= kThreads);
@@ -87,7 +85,7 @@ struct Consumer {
     if (i < kTile) CopyAsync(SharedAddress(to + i), from + i, true);
   }
 
-  // The score of element e of accumulators at columns `column`, key `key`.
+  // The score of key `key` from its product with a query whose map is `map`.
   __device__ __forceinline__ float Mapped(float x, const RowMap& map, int key) const {
     return kMapped ? fmaf(x, map.gain, fmaf(slope, key, map.offset)) : x;
   }
@@ -105,7 +103,7 @@ struct Consumer {
       RowMap maps[2] = {{args.scale, 0.0f}, {args.scale, 0.0f}};
       if (kMapped) maps[0] = storage.maps[stage][c], maps[1] = storage.maps[stage][c + 1];
 #pragma unroll
-      for (int r = 0; r < 2 * kBlocks; ++r) {
+      for (int r = 0; r < kHeldRows; ++r) {
         ScoreGradient pair[2];
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
@@ -191,7 +189,7 @@ struct Consumer {
 
   __device__ __forceinline__ void Finish() {
 #pragma unroll
-    for (int r = 0; r < 2 * kBlocks; ++r) {
+    for (int r = 0; r < kHeldRows; ++r) {
       if (Key(r) >= keys) continue;
       StoreRow(k_grad, r, RowAt(args.k_grad, work.batch, work.head, Key(r)),
                kMapped ? 1.0f : args.scale);

@@ -11,8 +11,6 @@
 
 namespace attnlab::mma {
 
-inline constexpr int kHeldRows = 2 * kBlocks;  // rows of a warp that a thread holds parts of
-
 struct Storage {
   Tile<kOwnTile> q;
   Tile<kOwnTile> out_grad;
@@ -67,9 +65,7 @@ struct Consumer {
   }
 
   // Of the thread's row r: its place in the block, its query.
-  __device__ __forceinline__ int Place(int r) const {
-    return warp * kWarpRows + r / 2 * 16 + r % 2 * 8 + lane / 4;
-  }
+  __device__ __forceinline__ int Place(int r) const { return warp * kWarpRows + HeldRow(r); }
   __device__ __forceinline__ int Query(int r) const { return work.tile * kOwnTile + Place(r); }
 
   // Scores of tile `tile` and dO V^T to gradients, packed.
@@ -146,39 +142,18 @@ struct Consumer {
   }
 
   __device__ __forceinline__ void Run() {
-    const int first = work.tile * kOwnTile;
-    const KeyTiles<kTile> tiles(mask, first, min(first + kOwnTile, queries) - 1, keys);
-    const int count = tiles.Count();
-    if (count == 0) return;
-    // Keys below own_end are seen by some row of this warp, below own_full by all.
-    const int last = min(own + kWarpRows, queries) - 1;
-    const int own_end = own < queries ? LimitsOf(mask, last, queries, keys).end : 0;
-    const int own_full = LimitsOf(mask, own, queries, keys).end;
-    const int kv_head = work.head / static_cast<int>(args.shape.heads / args.shape.kv_heads);
-    const Source k_source(args.k, work.batch, kv_head, keys);
-    const Source v_source(args.v, work.batch, kv_head, keys);
-    Source(args.q, work.batch, work.head, queries).Copy(storage.q, first);
-    Source(args.out_grad, work.batch, work.head, queries).Copy(storage.out_grad, first);
-    k_source.Copy(storage.k[0], tiles.Tile(0) * kTile);
-    v_source.Copy(storage.v[0], tiles.Tile(0) * kTile);
-    CommitCopies();
-#pragma unroll 1
-    for (int i = 0; i < count; ++i) {
-      WaitCopies<0>();
-      __syncthreads();
-      if (i == 0) {
-        q.Load(storage.q, warp * kWarpRows);
-        out_grad.Load(storage.out_grad, warp * kWarpRows);
-      }
-      if (i + 1 < count) {
-        const int next = tiles.Tile(i + 1) * kTile;
-        k_source.Copy(storage.k[(i + 1) & 1], next);
-        v_source.Copy(storage.v[(i + 1) & 1], next);
-        CommitCopies();
-      }
-      const int tile = tiles.Tile(i);
-      if (tile * kTile < own_end) Absorb(tile, i & 1, tiles.Partial(tile, own_full));
-    }
+    PassKeys(
+        args, mask, work, own, storage,
+        [&] {
+          const int first = work.tile * kOwnTile;
+          Source(args.q, work.batch, work.head, queries).Copy(storage.q, first);
+          Source(args.out_grad, work.batch, work.head, queries).Copy(storage.out_grad, first);
+        },
+        [&] {
+          q.Load(storage.q, warp * kWarpRows);
+          out_grad.Load(storage.out_grad, warp * kWarpRows);
+        },
+        [&](int tile, int stage, bool partial) { Absorb(tile, stage, partial); });
   }
 
   // Sums over the block's rows in one order: threads of a row, rows of a warp, warps of the block.

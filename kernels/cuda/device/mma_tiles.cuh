@@ -3,7 +3,7 @@
 // A block holds rows of its own (queries, or keys), kWarpRows for each warp, and tiles of kTile
 // rows pass by, the next one on its way while one is worked on. Macros beside those of rows.cuh:
 // ATTNLAB_HEAD_DIM, ATTNLAB_WARPS, ATTNLAB_BLOCKS (of 16 rows, a warp), ATTNLAB_TILE, ATTNLAB_HELD
-// (1: the warp's rows stay in registers).
+// (1: the warp's rows stay in registers), ATTNLAB_RESIDENT.
 #pragma once
 
 #include "kernels/cuda/device/mma.cuh"
@@ -14,9 +14,10 @@ namespace attnlab::mma {
 inline constexpr int kDim = ATTNLAB_HEAD_DIM;
 inline constexpr int kWarps = ATTNLAB_WARPS;
 inline constexpr int kThreads = 32 * kWarps;
-inline constexpr int kResident = kWarps <= 4 ? 2 : 1;  // blocks on a multiprocessor
+inline constexpr int kResident = ATTNLAB_RESIDENT;  // blocks on a multiprocessor, if they fit
 inline constexpr int kBlocks = ATTNLAB_BLOCKS;         // of 16 rows that a warp holds
 inline constexpr int kWarpRows = 16 * kBlocks;
+inline constexpr int kHeldRows = 2 * kBlocks;  // of which a thread holds parts
 inline constexpr int kOwnTile = kWarps * kWarpRows;
 inline constexpr int kTile = ATTNLAB_TILE;
 inline constexpr bool kHeld = ATTNLAB_HELD != 0;
@@ -108,8 +109,8 @@ struct Rows {
   }
 };
 
-// A warp's accumulators: row r = 2 b + h of a thread is row 16 b + 8 h + lane / 4 of the warp's,
-// columns 8 n + 2 (lane % 4) and the next one are c[b][n][2 h] and c[b][n][2 h + 1].
+// A warp's accumulators: columns 8 n + 2 (lane % 4) and the next one of a thread's row r are
+// c[r / 2][n][r % 2 * 2] and its neighbour.
 template <int kColumns>
 using Accumulators = float[kBlocks][kColumns / 8][4];
 
@@ -164,6 +165,11 @@ __device__ __forceinline__ void AddWeighted(Accumulators<kDim>& c, const Packed<
   }
 }
 
+// The row of the warp's that is a thread's row r.
+__device__ __forceinline__ int HeldRow(int r) {
+  return r / 2 * 16 + r % 2 * 8 + static_cast<int>(threadIdx.x) % 32 / 4;
+}
+
 __device__ __forceinline__ int WarpOf() {
   // The same in all threads of a warp, and known to be.
   return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
@@ -177,6 +183,45 @@ __device__ __forceinline__ void StoreRow(const Accumulators<kDim>& c, int r, Ele
   for (int n = 0; n < kDim / 8; ++n) {
     const float* pair = &c[r / 2][n][r % 2 * 2];
     *reinterpret_cast<uint32_t*>(to + 8 * n) = Pack<Element>(pair[0] * factor, pair[1] * factor);
+  }
+}
+
+// A block's queries while the keys and values that they see pass by, tile after tile. copy() starts
+// the copies of the block's own rows, begin() comes once they have arrived, absorb(tile, stage,
+// partial) for each tile that some of the warp's queries from `own` on see.
+template <class Storage, class Copy, class Begin, class Absorb>
+__device__ __forceinline__ void PassKeys(const Problem& problem, const Mask& mask, const Work& work,
+                                         int own, Storage& storage, const Copy& copy,
+                                         const Begin& begin, const Absorb& absorb) {
+  const int queries = static_cast<int>(problem.shape.queries);
+  const int keys = static_cast<int>(problem.shape.keys);
+  const int first = work.tile * kOwnTile;
+  const KeyTiles<kTile> tiles(mask, first, min(first + kOwnTile, queries) - 1, keys);
+  const int count = tiles.Count();
+  if (count == 0) return;
+  // Keys below own_end are seen by some row of this warp, below own_full by all.
+  const int last = min(own + kWarpRows, queries) - 1;
+  const int own_end = own < queries ? LimitsOf(mask, last, queries, keys).end : 0;
+  const int own_full = LimitsOf(mask, own, queries, keys).end;
+  const int kv_head = work.head / static_cast<int>(problem.shape.heads / problem.shape.kv_heads);
+  const Source k(problem.k, work.batch, kv_head, keys);
+  const Source v(problem.v, work.batch, kv_head, keys);
+  const auto copy_tile = [&](int i) {
+    k.Copy(storage.k[i & 1], tiles.Tile(i) * kTile);
+    v.Copy(storage.v[i & 1], tiles.Tile(i) * kTile);
+    CommitCopies();
+  };
+  copy();
+  copy_tile(0);
+#pragma unroll 1
+  for (int i = 0; i < count; ++i) {
+    // Tile i has arrived for all warps, and none works on tile i - 1 any more.
+    WaitCopies<0>();
+    __syncthreads();
+    if (i == 0) begin();
+    if (i + 1 < count) copy_tile(i + 1);
+    const int tile = tiles.Tile(i);
+    if (tile * kTile < own_end) absorb(tile, i & 1, tiles.Partial(tile, own_full));
   }
 }
 
