@@ -71,10 +71,19 @@ struct Problem {
   Operand v;  // [batch, kv_heads, keys, value_dim]
 };
 
+// Which tiles of a CUDA launch have weights: bit t of row [batch, head, g] says that some weight of
+// queries 64 g to 64 g + 63 on keys 128 t to 128 t + 127 may not be 0. The forward of a variant with
+// exact zeros writes it, and its backward leaves out what the other tiles do not need.
+inline int64_t LiveRows(const Shape& shape) {
+  return shape.batch * shape.heads * ((shape.queries + 63) / 64);
+}
+inline int64_t LiveWords(const Shape& shape) { return (shape.keys + 4095) / 4096; }  // a row
+
 struct ForwardArgs : Problem {
   Result out;                    // [batch, heads, queries, value_dim]
   float* shift = nullptr;        // [batch, heads, queries] dense: m, for the backward; both or none
   float* denominator = nullptr;  // [batch, heads, queries] dense: den
+  uint32_t* live_tiles = nullptr;  // [LiveRows, LiveWords], or null
 };
 
 struct BackwardArgs : Problem {
@@ -82,6 +91,7 @@ struct BackwardArgs : Problem {
   Operand out_grad;                       // [batch, heads, queries, value_dim]
   const float* shift = nullptr;           // [batch, heads, queries] dense
   const float* denominator = nullptr;     // [batch, heads, queries] dense
+  const uint32_t* live_tiles = nullptr;   // of the forward, or null: every tile may have weights
   Result q_grad;                          // like q; overwritten, as are all gradients
   Result k_grad;                          // like k
   Result v_grad;                          // like v

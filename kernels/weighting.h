@@ -71,6 +71,7 @@ struct Traits {
   bool shifted = false;      // obeys the shift law; otherwise m is not used
   bool exact_zeros = false;  // W = W' = 0 for s < 0: a tile of negative scores needs no V
   bool massless = false;     // M = M' = 0 for s < 0: with exact_zeros, such a tile needs nothing
+  bool no_mass = false;      // M = 0 for every s: the denominator is Tail alone
 };
 
 // A number that each head learns. Head h starts at init * ratio^h.

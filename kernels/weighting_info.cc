@@ -8,7 +8,7 @@ namespace {
 template <class Variant>
 WeightingInfo Describe() {
   static_assert(std::size(Variant::kLearned) <= kMaxLearned);
-  WeightingInfo info{Variant::kText, Variant::kTraits, {}, {}};
+  WeightingInfo info{Variant::kText, Variant::kTraits, HasScore<Variant>, {}, {}};
   Variant().ForEach([&](const char* name, float value, const char* help) {
     info.constants.push_back({name, value, help});
   });

@@ -20,6 +20,7 @@ struct ConstantInfo {
 struct WeightingInfo {
   WeightingText text;
   Traits traits;
+  bool maps_scores;                     // it has a Score of its own
   std::vector<ConstantInfo> constants;  // at most kMaxConstants, in the order of Problem::constants
   std::vector<Learned> learned;         // at most kMaxLearned, in the order of Problem::learned
 };

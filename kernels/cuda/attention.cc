@@ -36,7 +36,8 @@ struct Rung {
 };
 
 constexpr Rung<ForwardArgs> kForward[] = {
-    {"hopper", true, HopperTakes, HopperForward, nullptr, HopperInstances<HopperKernel::kForward>},
+    {"hopper", true, HopperTakes, HopperForward, HopperWorkspace,
+     HopperInstances<HopperKernel::kBounds, HopperKernel::kForward>},
     {"mma", true, MmaTakesForward, MmaForward, nullptr, MmaInstances<MmaKernel::kForward>},
     {"oracle", false, OracleTakes, OracleForward, nullptr, OracleInstances},
 };
@@ -83,6 +84,15 @@ std::string RunBest(const Rung<Args> (&rungs)[kCount], const Args& args) {
   return rung != nullptr ? rung->run(args, *device) : error;
 }
 
+template <class Args, int kCount>
+int64_t WorkspaceOf(const Rung<Args> (&rungs)[kCount], const Args& args) {
+  std::string error;
+  const DeviceInfo* device = UseDevice(args.device, error);
+  if (device == nullptr) return 0;
+  const Rung<Args>* rung = Choose(rungs, args, device->arch, error);
+  return rung != nullptr && rung->workspace != nullptr ? rung->workspace(args, *device) : 0;
+}
+
 }  // namespace
 
 Plan PlanFor(const Problem& problem, int arch) {
@@ -104,14 +114,7 @@ std::string Forward(const ForwardArgs& args) { return RunBest(kForward, args); }
 std::string Backward(const BackwardArgs& args) { return RunBest(kBackward, args); }
 std::string Decode(const ForwardArgs& args) { return cuda::Forward(args); }
 
-int64_t WorkspaceBytes(const ForwardArgs&) { return 0; }
-
-int64_t WorkspaceBytes(const BackwardArgs& args) {
-  std::string error;
-  const DeviceInfo* device = UseDevice(args.device, error);
-  if (device == nullptr) return 0;
-  const Rung<BackwardArgs>* rung = Choose(kBackward, args, device->arch, error);
-  return rung != nullptr ? rung->workspace(args, *device) : 0;
-}
+int64_t WorkspaceBytes(const ForwardArgs& args) { return WorkspaceOf(kForward, args); }
+int64_t WorkspaceBytes(const BackwardArgs& args) { return WorkspaceOf(kBackward, args); }
 
 }  // namespace attnlab::cuda

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/instances.h"
 #include "kernels/cuda/tiled.h"
+#include "kernels/weighting_info.h"
 
 namespace attnlab::hopper {
 struct alignas(64) TensorMap {
@@ -67,8 +68,9 @@ Tiles TilesOf(HopperKernel kernel, int64_t dim) {
   switch (kernel) {
     case HopperKernel::kForward: return dim == 64 ? Tiles{3, 128, 4} : Tiles{2, 128, 2};
     case HopperKernel::kKeys: return dim == 64 ? Tiles{2, 128, 2} : Tiles{2, 64, 2};
-    case HopperKernel::kQueries: return dim == 64 ? Tiles{2, 128, 3} : Tiles{2, 128, 2};
-    case HopperKernel::kStatistics: break;
+    case HopperKernel::kQueries: return dim == 64 ? Tiles{3, 64, 4} : Tiles{2, 128, 2};
+    case HopperKernel::kStatistics:
+    case HopperKernel::kBounds: break;
   }
   return {1, 64, 1};
 }
@@ -79,11 +81,24 @@ const char* FileOf(HopperKernel kernel) {
     case HopperKernel::kKeys: return "hopper_keys.cuh";
     case HopperKernel::kQueries: return "hopper_queries.cuh";
     case HopperKernel::kStatistics: return "statistics.cuh";
+    case HopperKernel::kBounds: return "hopper_bounds.cuh";
   }
   return "";
 }
 
 int QueryTile(int64_t dim) { return 64 * TilesOf(HopperKernel::kQueries, dim).groups; }
+
+// Whether the forward asks for bounds of scores (hopper_forward.cuh: kBounded).
+bool Bounded(const Problem& problem) {
+  const WeightingInfo& info = Weightings()[problem.weighting];
+  return problem.skip_zero_tiles && info.maps_scores && info.traits.exact_zeros &&
+         info.traits.massless;
+}
+
+int64_t QueryBoundBytes(const Shape& shape) {
+  return CeilDiv(CeilDiv(shape.queries, 64) * shape.batch * shape.heads * sizeof(hopper::QueryBound),
+                 256) * 256;
+}
 
 }  // namespace
 
@@ -116,9 +131,25 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
   if (error.empty()) error = Encode(args, args.k, shape.kv_heads, shape.keys, tiles.rows, params.k);
   if (error.empty()) error = Encode(args, args.v, shape.kv_heads, shape.keys, tiles.rows, params.v);
   if (!error.empty()) return error;
+  if (Bounded(args)) {
+    params.query_bounds = static_cast<hopper::QueryBound*>(args.workspace);
+    params.key_bounds = reinterpret_cast<float*>(static_cast<char*>(args.workspace) +
+                                                 QueryBoundBytes(shape));
+    const auto places = static_cast<unsigned>(CeilDiv(shape.queries, 64) + CeilDiv(shape.keys, 128));
+    error = Run(args, HopperInstance(args, HopperKernel::kBounds), "HopperBounds",
+                {{places, static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch)}, 32},
+                &params);
+    if (!error.empty()) return error;
+  }
   const int64_t elements = shape.head_dim * (64 * tiles.groups + 2 * tiles.stages * tiles.rows);
   return Run(args, HopperInstance(args, HopperKernel::kForward), "HopperForward",
              LaunchOf(params.schedule, tiles.groups, elements, device), &params);
+}
+
+int64_t HopperWorkspace(const ForwardArgs& args, const DeviceInfo&) {
+  const Shape& shape = args.shape;
+  if (!Bounded(args)) return 0;
+  return QueryBoundBytes(shape) + CeilDiv(shape.keys, 128) * shape.batch * shape.kv_heads * 4;
 }
 
 int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo&) {

@@ -10,7 +10,7 @@ namespace attnlab {
 struct ReluWeighting : Weighting {
   static constexpr WeightingText kText = {"relu", "ReLU(s) / n",
                                           "Wortsman et al. 2023, 2309.08586"};
-  static constexpr Traits kTraits = {.exact_zeros = true, .massless = true};
+  static constexpr Traits kTraits = {.exact_zeros = true, .massless = true, .no_mass = true};
 
   template <class T, class C>
   ATTNLAB_HD Weights<T> Weigh(const T& s, const C&) const {

@@ -9,7 +9,7 @@ namespace attnlab {
 
 struct Relu2 : Weighting {
   static constexpr WeightingText kText = {"relu2", "ReLU(s)^2 / n", "Hua et al. 2022, 2202.10447"};
-  static constexpr Traits kTraits = {.exact_zeros = true, .massless = true};
+  static constexpr Traits kTraits = {.exact_zeros = true, .massless = true, .no_mass = true};
 
   template <class T, class C>
   ATTNLAB_HD Weights<T> Weigh(const T& s, const C&) const {

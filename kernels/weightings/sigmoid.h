@@ -10,7 +10,7 @@ namespace attnlab {
 struct SigmoidWeighting : Weighting {
   static constexpr WeightingText kText = {"sigmoid", "sigmoid(s + bias - log_visible ln n)",
                                           "Ramapuram et al. 2024, 2409.04431"};
-  static constexpr Traits kTraits = {.massless = true};
+  static constexpr Traits kTraits = {.massless = true, .no_mass = true};
 
   float bias = 0.0f;
   float log_visible = 1.0f;

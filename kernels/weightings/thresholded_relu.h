@@ -13,7 +13,7 @@ struct ThresholdedRelu : Weighting {
   static constexpr WeightingText kText = {
       "thresholded_relu", "ReLU(g s - c - l (t_i - t_j))",
       "after Zhang et al. 2021, 2104.07012, with the slopes of Press et al. 2021, 2108.12409"};
-  static constexpr Traits kTraits = {.exact_zeros = true, .massless = true};
+  static constexpr Traits kTraits = {.exact_zeros = true, .massless = true, .no_mass = true};
   static constexpr auto kLearned = std::to_array<Learned>({
       {"gain", 1.0f, 1.0f, "factor g of the scores"},
       {"threshold", 0.0f, 1.0f, "c, taken from every score"},

@@ -53,6 +53,10 @@ TYPED_TEST(LawTest, TraitsHold) {
     const auto w = variant.Weigh(Dual<double>(s, 1.0), 31.0);
     EXPECT_GE(w.weight.value, 0) << "decode and tile skipping take weights for not negative";
     EXPECT_GE(w.mass.value, 0);
+    if (TypeParam::kTraits.no_mass) {
+      EXPECT_EQ(w.mass.value, 0) << s;
+      EXPECT_EQ(w.mass.slope, 0) << s;
+    }
     if (s >= 0) continue;
     if (TypeParam::kTraits.exact_zeros) {
       EXPECT_EQ(w.weight.value, 0) << s;

@@ -18,24 +18,15 @@ struct ScoreGradient {
 __device__ __forceinline__ ScoreGradient GradientOf(const Variant& variant, float x, float dp,
                                                     float scale, const RowStatistic& row) {
   const Dual<Number> s = {ScoreNumber(x, scale), Number(1.0f)};
-  if constexpr (kShifted) {
-    const Number m(row.shift * (1.0f / kLog2E), row.shift);
-    const Weights<Dual<Number>> w = variant.Weigh(s, m);
-    return {w.weight.value.value, w.weight.slope.Value() * dp - w.mass.slope.Value() * row.delta};
-  } else {
-    const Weights<Dual<Number>> w = variant.Weigh(s, Number(0.0f));
-    return {w.weight.value.value * row.shift,
-            (w.weight.slope.Value() * dp - w.mass.slope.Value() * row.delta) * row.shift};
+  const Shift m(row.shift * (1.0f / kLog2E), row.shift, row.exp_minus);
+  const Weights<Dual<Number>> w = variant.Weigh(s, m);
+  ScoreGradient gradient = {w.weight.value.value, w.weight.slope.Value() * dp};
+  if (!Variant::kTraits.no_mass) gradient.score -= w.mass.slope.Value() * row.delta;
+  if (!kShifted) {
+    gradient.weight *= row.inverse;
+    gradient.score *= row.inverse;
   }
-}
-
-// Whether a score of this thread is not negative: weights of negative ones are 0 (exact_zeros).
-template <int kCount>
-__device__ __forceinline__ bool AnyNonNegative(const float (&s)[kCount]) {
-  int signs = -1;
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) signs &= __float_as_int(s[i]);
-  return signs >= 0;
+  return gradient;
 }
 
 }  // namespace attnlab

@@ -34,6 +34,36 @@ __device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const ForwardParams& params
                             static_cast<int>(shape.keys));
 }
 
+// A tile of negative scores needs nothing, and an offset of the scores can tell that it is one.
+inline constexpr bool kBounded = kSkip && kMapped && Variant::kTraits.massless;
+
+// The key tiles in which some score of the block's queries may not be negative.
+__device__ __forceinline__ auto BoundedKeys(const ForwardParams& params, const Work& work) {
+  const Shape& shape = params.args.shape;
+  const int groups = static_cast<int>(shape.queries + 63) / 64;
+  const int tiles = static_cast<int>(shape.keys + 127) / 128;
+  const int kv_head = work.head / static_cast<int>(shape.heads / shape.kv_heads);
+  const QueryBound* queries =
+      params.query_bounds + (static_cast<int64_t>(work.batch) * shape.heads + work.head) * groups;
+  const float* keys =
+      params.key_bounds + (static_cast<int64_t>(work.batch) * shape.kv_heads + kv_head) * tiles;
+  QueryBound bound = {0.0f, kNoFloor, kNoFloor};
+  for (int g = work.tile * kGroups; kBounded && g < min((work.tile + 1) * kGroups, groups); ++g) {
+    bound.reach = fmaxf(bound.reach, queries[g].reach);
+    bound.offset = fmaxf(bound.offset, queries[g].offset);
+    bound.slope = fmaxf(bound.slope, queries[g].slope);
+  }
+  // More than the rounding of norms, scores and positions.
+  bound.reach *= 1.001f;
+  return LiveTiles{[=](int tile) {
+    if (!kBounded || tile >= tiles) return true;
+    const int key = bound.slope > 0.0f ? tile * kKeyTile + kKeyTile - 1 : tile * kKeyTile;
+    const float rise = bound.slope * key;
+    const float top = bound.reach * keys[tile] + bound.offset + rise;
+    return !(top < -1e-5f * (fabsf(bound.offset) + fabsf(rise)));
+  }};
+}
+
 __device__ void Produce(const ForwardParams& params, Storage& storage) {
   RingPlace<kStages> place;
   uint32_t q_parity = 1;
@@ -41,35 +71,77 @@ __device__ void Produce(const ForwardParams& params, Storage& storage) {
   for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
     const Work work(params.schedule, list.index, kCausal);
     const auto keys = KeysOf(params, work);
-    const int count = keys.Count();
-    if (count == 0) continue;
+    auto live = BoundedKeys(params, work);
     const int kv_head = work.head / sharing;
     const auto load = [&](char* to, const TensorMap& map, uint64_t* full, uint64_t* empty, int i) {
       Wait(empty, place.parity ^ 1);
+      if (!Elected()) return;
       ExpectBytes(full, kTileBytes<kKeyTile>);
       LoadTile<kKeyTile>(to, map, full, keys.Tile(i) * kKeyTile, kv_head, work.batch);
     };
-    const auto load_keys = [&](int i) {
+    bool first = true;
+    for (int i = 0; i < keys.Count(); ++i) {
+      if (kBounded && !live(keys.Tile(i))) continue;
+      // The first keys need not wait until the queries before are done with.
       load(storage.k[place.stage], params.k, &storage.k_full[place.stage],
            &storage.k_empty[place.stage], i);
-    };
-    // The first keys need not wait until the queries before are done with.
-    load_keys(0);
-    for (int group = 0; group < kGroups; ++group) {
-      Wait(&storage.q_empty[group], q_parity);
-      ExpectBytes(&storage.q_full[group], kTileBytes<64>);
-      LoadTile<64>(storage.q[group], params.q, &storage.q_full[group],
-                   work.tile * kQueryTile + 64 * group, work.head, work.batch);
-    }
-    q_parity ^= 1;
-    for (int i = 0; i < count; ++i) {
-      if (i > 0) load_keys(i);
+      for (int group = 0; first && group < kGroups; ++group) {
+        Wait(&storage.q_empty[group], q_parity);
+        if (!Elected()) continue;
+        ExpectBytes(&storage.q_full[group], kTileBytes<64>);
+        LoadTile<64>(storage.q[group], params.q, &storage.q_full[group],
+                     work.tile * kQueryTile + 64 * group, work.head, work.batch);
+      }
+      if (first) q_parity ^= 1;
+      first = false;
       load(storage.v[place.stage], params.v, &storage.v_full[place.stage],
            &storage.v_empty[place.stage], i);
       place.Advance();
     }
   }
 }
+
+// Leaves the bits of live_tiles of a warpgroup's rows, and the counts; one thread writes.
+struct LiveRow {
+  uint32_t* row = nullptr;  // its words; null: not asked for, or another thread's work
+  uint64_t* counts = nullptr;
+  int word = 0;
+  uint32_t bits = 0;
+  unsigned seen = 0, used = 0;
+
+  __device__ __forceinline__ LiveRow(const ForwardArgs& args, const Work& work, int group,
+                                     int tiles, int own_end) {
+    const int place = work.tile * kGroups + group;
+    const int groups = static_cast<int>(args.shape.queries + 63) / 64;
+    if (!kSkip || threadIdx.x % 128 != 0 || place >= groups) return;
+    counts = args.tile_counts;
+    seen = min(tiles, (own_end + kKeyTile - 1) / kKeyTile);
+    if (args.live_tiles == nullptr) return;
+    const int words = static_cast<int>(LiveWords(args.shape));
+    row = args.live_tiles +
+          ((static_cast<int64_t>(work.batch) * args.shape.heads + work.head) * groups + place) * words;
+    for (int i = 0; i < words; ++i) row[i] = 0;
+  }
+  __device__ __forceinline__ void Add(int tile, bool live) {
+    if (!kSkip || !live) return;
+    ++used;
+    if (row == nullptr) return;
+    if (tile / 32 != word) Flush();
+    word = tile / 32;
+    bits |= 1u << tile % 32;
+  }
+  __device__ __forceinline__ void Flush() {
+    if (row != nullptr && bits != 0) row[word] |= bits;
+    bits = 0;
+  }
+  __device__ __forceinline__ void Finish() {
+    if (!kSkip) return;
+    Flush();
+    if (counts == nullptr) return;
+    atomicAdd(reinterpret_cast<unsigned long long*>(counts), seen);
+    atomicAdd(reinterpret_cast<unsigned long long*>(counts) + 1, seen - min(used, seen));
+  }
+};
 
 // A warpgroup's 64 query rows while they absorb keys. A thread holds columns 8 i + 2 (lane % 4) and
 // the next one of rows lane / 4 and lane / 4 + 8 of its warp.
@@ -175,13 +247,13 @@ struct Consumer {
         }
         mass[r] *= keep[r];
       }
-      const Number m(shift[r]);
+      const Shift m(shift[r]);
       const RowLimits limit = limits[r].From(column);
       ForEachOf(r, [&](int c, float& x) {
         const Weights<Number> weights = variant.Weigh(ScoreNumber(x, map[r].gain), m);
         const bool sees = !kPartial || limit.Sees(c, column, mask.key_documents);
         x = sees ? weights.weight.value : 0.0f;
-        mass[r] += sees ? weights.mass.Value() : 0.0f;
+        if (!Variant::kTraits.no_mass) mass[r] += sees ? weights.mass.Value() : 0.0f;
       });
     }
   }
@@ -233,20 +305,31 @@ struct Consumer {
     return __any_sync(~0u, votes != 0);
   }
 
+  // The place of the next tile from place i on that the block visits, or count.
+  template <class Live>
+  __device__ __forceinline__ int Visit(const KeyTiles<kKeyTile>& tiles, Live& live, int i) {
+    while (kBounded && i < tiles.Count() && !live(tiles.Tile(i))) ++i;
+    return i;
+  }
+
   __device__ __forceinline__ void Absorb(const Work& work) {
     const auto tiles = KeysOf(params, work);
     const int count = tiles.Count();
-    if (count == 0) return;
+    auto live = BoundedKeys(params, work);
     // Of this warpgroup alone: keys below own_end are seen by some row, below own_full by all.
     const int own = work.tile * kQueryTile + group * 64;
     const int own_end = LimitsOf(mask, min(own + 63, queries - 1), queries, keys).end;
     const int own_full = LimitsOf(mask, own, queries, keys).end;
-    int first = 0;
-    for (; first < count - 1 && tiles.Tile(first) * kKeyTile >= own_end; ++first) {
+    LiveRow record(params.args, work, group, count, own_end);
+    int i = Visit(tiles, live, 0);
+    if (i >= count) return record.Finish();
+    int next = Visit(tiles, live, i + 1);
+    for (; next < count && tiles.Tile(i) * kKeyTile >= own_end; next = Visit(tiles, live, i + 1)) {
       TakeTurn(group);
       PassTurn(group);
       PassKeys();
       PassValues();
+      i = next;
     }
     float keep[2];
     Wait(&storage.q_full[group], q_parity);
@@ -257,47 +340,46 @@ struct Consumer {
     WaitProducts<0>();
     FenceRegisters(s);
     ReleaseKeys();
-    WeighTile(tiles, first, own_full, keep);
+    WeighTile(tiles, i, own_full, keep);
     PackWeights();
-    Vote(first);
-    int skipped = 0;
+    Vote(0);
+    int turn = 1;
 #pragma unroll 1
-    for (int i = first + 1; i < count; ++i) {
+    for (; next < count; next = Visit(tiles, live, i + 1)) {
       TakeTurn(group);
       FenceRegisters(o);
       FenceRegisters(p);
       IssueScores();
-      const bool used = AnyWeight(i - 1);
+      const bool used = AnyWeight(turn - 1);
       if (used) IssueValues();
       CommitProducts();
       PassTurn(group);
+      record.Add(tiles.Tile(i), used);
+      i = next;
       WaitProducts<1>();
       FenceRegisters(s);
       ReleaseKeys();
       WeighTile(tiles, i, own_full, keep);
       WaitProducts<0>();
       FenceRegisters(o);
-      FinishValues(used, skipped);
+      FinishValues(used);
       Rescale(keep);
       PackWeights();
-      Vote(i);
+      Vote(turn++);
     }
     if (lane == 0) Arrive(&storage.q_empty[group]);
     if (kSkip) SyncNamed(8 + group, 128);
-    const bool used = AnyWeight(count - 1);
+    const bool used = AnyWeight(turn - 1);
     FenceRegisters(o);
     FenceRegisters(p);
     if (kSkip) FenceProducts();
     if (used) IssueValues();
     CommitProducts();
+    record.Add(tiles.Tile(i), used);
     WaitProducts<0>();
     FenceRegisters(o);
-    FinishValues(used, skipped);
-    if (kSkip && params.args.tile_counts != nullptr && threadIdx.x % 128 == 0) {
-      auto* counts = reinterpret_cast<unsigned long long*>(params.args.tile_counts);
-      atomicAdd(counts, static_cast<unsigned long long>(count - first));
-      atomicAdd(counts + 1, static_cast<unsigned long long>(skipped));
-    }
+    FinishValues(used);
+    record.Finish();
   }
 
   // Gives a tile back that this warpgroup does not use, once it has arrived.
@@ -309,12 +391,11 @@ struct Consumer {
     Wait(&storage.v_full[v_place.stage], v_place.parity);
     ReleaseValues();
   }
-  __device__ __forceinline__ void FinishValues(bool used, int& skipped) {
+  __device__ __forceinline__ void FinishValues(bool used) {
     if (used) {
       ReleaseValues();
     } else {
       PassValues();
-      ++skipped;
     }
   }
 

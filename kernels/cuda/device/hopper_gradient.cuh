@@ -6,16 +6,29 @@
 
 namespace attnlab::hopper {
 
-// Whether any warp of the group says so: flags of two tiles in turn.
-struct Ballot {
-  uint8_t says[2][kGroups][4];
+// Whether queries of 64-group g have a weight on keys of 128-tile t, as the forward left it.
+struct LiveBits {
+  const uint32_t* rows;  // of the head, or null
+  int words;
+  int groups;
+  int tiles;
 
-  __device__ __forceinline__ bool Any(int turn, int group, bool mine) {
-    mine = __any_sync(~0u, mine);
-    if (threadIdx.x % 32 == 0) says[turn & 1][group][threadIdx.x / 32 % 4] = mine;
-    SyncNamed(8 + group, 128);
-    const uint32_t all = *reinterpret_cast<volatile uint32_t*>(says[turn & 1][group]);
-    return __any_sync(~0u, all != 0);
+  __device__ __forceinline__ LiveBits(const BackwardArgs& args, int batch, int head)
+      : words(static_cast<int>(LiveWords(args.shape))),
+        groups(static_cast<int>(args.shape.queries + 63) / 64),
+        tiles(static_cast<int>(args.shape.keys + 127) / 128) {
+    rows = args.live_tiles == nullptr
+               ? nullptr
+               : args.live_tiles +
+                     (static_cast<int64_t>(batch) * args.shape.heads + head) * groups * words;
+  }
+  __device__ __forceinline__ bool Any(int first_group, int count, int tile) const {
+    if (rows == nullptr) return true;
+    uint32_t bits = 0;
+    for (int g = first_group; tile < tiles && g < min(first_group + count, groups); ++g) {
+      bits |= rows[g * words + tile / 32] >> (tile % 32) & 1;
+    }
+    return bits != 0;
   }
 };
 

@@ -21,7 +21,6 @@ struct alignas(1024) Storage {
   alignas(128) RowMap maps[kStages][kMapped ? kQueryTile : 1];
   uint64_t key_full[kGroups], key_empty[kGroups];
   uint64_t full[kStages], empty[kStages];
-  Ballot ballot;
 };
 
 __device__ __forceinline__ QueryTiles<kQueryTile> QueriesOf(const BackwardParams& params, const Work& work) {
@@ -29,6 +28,33 @@ __device__ __forceinline__ QueryTiles<kQueryTile> QueriesOf(const BackwardParams
   const int first = work.tile * kKeyTile;
   const int last = min(first + kKeyTile, static_cast<int>(shape.keys)) - 1;
   return QueryTiles<kQueryTile>(MaskOf(params.args, work.batch), first, last, static_cast<int>(shape.queries));
+}
+
+// The query tiles of `head` that have a weight on the block's keys.
+__device__ __forceinline__ auto LiveQueries(const BackwardParams& params, const Work& work,
+                                            int head) {
+  static_assert(kKeyTile == 128);
+  const LiveBits bits(params.args, work.batch, head);
+  const int keys = work.tile;
+  return LiveTiles{[=](int tile) {
+    constexpr int kPerTile = kQueryTile / 64;
+    return bits.Any(tile * kPerTile, kPerTile, keys);
+  }};
+}
+
+// A tile of queries, of what belongs to its rows, and, if `used`, of dO.
+__device__ __forceinline__ void LoadQueries(const BackwardParams& params, Storage& storage,
+                                            int stage, int tile, int head, int batch, int64_t rows,
+                                            bool used) {
+  uint64_t* full = &storage.full[stage];
+  constexpr int kStatisticBytes = kQueryTile * static_cast<int>(sizeof(RowStatistic));
+  constexpr int kMapBytes = kMapped ? kQueryTile * static_cast<int>(sizeof(RowMap)) : 0;
+  ExpectBytes(full, (used ? 2 : 1) * kTileBytes<kQueryTile> + kStatisticBytes + kMapBytes);
+  const int row = tile * kQueryTile;
+  LoadTile<kQueryTile>(storage.q[stage], params.q, full, row, head, batch);
+  if (used) LoadTile<kQueryTile>(storage.out_grad[stage], params.out_grad, full, row, head, batch);
+  LoadBytes(storage.statistics[stage], params.statistics + rows + row, kStatisticBytes, full);
+  if (kMapped) LoadBytes(storage.maps[stage], params.maps + rows + row, kMapBytes, full);
 }
 
 __device__ void Produce(const BackwardParams& params, Storage& storage) {
@@ -40,26 +66,23 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
     const Work work(params.schedule, list.index, false);
     const auto queries = QueriesOf(params, work);
     for (int group = 0; group < kGroups; ++group) {
+      uint64_t* full = &storage.key_full[group];
       Wait(&storage.key_empty[group], key_parity);
-      ExpectBytes(&storage.key_full[group], 2 * kTileBytes<64>);
       const int row = work.tile * kKeyTile + 64 * group;
-      LoadTile<64>(storage.k[group], params.k, &storage.key_full[group], row, work.head, work.batch);
-      LoadTile<64>(storage.v[group], params.v, &storage.key_full[group], row, work.head, work.batch);
+      if (!Elected()) continue;
+      ExpectBytes(full, 2 * kTileBytes<64>);
+      LoadTile<64>(storage.k[group], params.k, full, row, work.head, work.batch);
+      LoadTile<64>(storage.v[group], params.v, full, row, work.head, work.batch);
     }
     key_parity ^= 1;
     for (int head = work.head * sharing; head < (work.head + 1) * sharing; ++head) {
       const int64_t rows = (static_cast<int64_t>(work.batch) * heads + head) * params.padded;
+      auto live = LiveQueries(params, work, head);
       for (int tile = queries.begin; tile < queries.end; ++tile) {
-        uint64_t* full = &storage.full[place.stage];
+        const bool used = !kSkip || live(tile);
+        if (kSkip && Variant::kTraits.massless && !used) continue;
         Wait(&storage.empty[place.stage], place.parity ^ 1);
-        constexpr int kRowBytes = kQueryTile * 8;
-        ExpectBytes(full, 2 * kTileBytes<kQueryTile> + (kMapped ? 2 : 1) * kRowBytes);
-        const int row = tile * kQueryTile;
-        LoadTile<kQueryTile>(storage.q[place.stage], params.q, full, row, head, work.batch);
-        LoadTile<kQueryTile>(storage.out_grad[place.stage], params.out_grad, full, row, head,
-                             work.batch);
-        LoadBytes(storage.statistics[place.stage], params.statistics + rows + row, kRowBytes, full);
-        if (kMapped) LoadBytes(storage.maps[place.stage], params.maps + rows + row, kRowBytes, full);
+        if (Elected()) LoadQueries(params, storage, place.stage, tile, head, work.batch, rows, used);
         place.Advance();
       }
     }
@@ -75,11 +98,11 @@ struct Consumer {
   const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
   RingPlace<kStages> place;
   uint32_t key_parity = 0;
-  int turn = 0;
 
   Mask mask;
   int queries, keys;
   float slope;
+  int own_key;  // of this thread's first row
   float k_grad[kDim / 2];
   float v_grad[kDim / 2];
   float s[kQueryTile / 2];
@@ -96,7 +119,7 @@ struct Consumer {
         keys(static_cast<int>(params.args.shape.keys)) {}
 
   // Scores of the stage to weights and gradients, packed. Columns are queries from `first` on.
-  template <bool kPartial>
+  template <bool kPartial, bool kUsed>
   __device__ __forceinline__ void Weigh(int first, int key) {
     const RowStatistic* statistics = storage.statistics[place.stage] + lane % 4 * 2;
     const RowMap* maps = storage.maps[place.stage] + lane % 4 * 2;
@@ -110,7 +133,7 @@ struct Consumer {
         gain = map.gain;
         x = fmaf(x, gain, fmaf(slope, key + 8 * r, map.offset));
       }
-      ScoreGradient gradient = GradientOf(variant, x, dp[i], gain, row);
+      ScoreGradient gradient = GradientOf(variant, x, kUsed ? dp[i] : 0.0f, gain, row);
       if (kMapped) gradient.score *= gain;
       if (kPartial && !Sees(mask, column + c, key + 8 * r, queries, keys)) gradient = {0.0f, 0.0f};
       if (i % 2 == 0) {
@@ -134,49 +157,37 @@ struct Consumer {
     place.Advance();
   }
 
-  // Scores, and gradients of weights where the variant needs them; false where no weight of the
-  // tile differs from 0. `expect`: gradients are begun before that is known.
-  __device__ __forceinline__ bool Multiply(bool expect) {
+  // The stage's tile. kUsed: some weight of it may not be 0; if not, its dO is not there.
+  template <bool kUsed>
+  __device__ __forceinline__ void RunTile(int tile, int first_key) {
     FenceRegisters(s);
     FenceRegisters(dp);
     FenceRegisters(k_grad);
     FenceRegisters(v_grad);
     FenceProducts();
     IssueScores();
-    CommitProducts();
-    if (!kSkip) {
-      IssueGradients();
-      CommitProducts();
-      WaitProducts<0>();
-      FenceRegisters(s);
-      FenceRegisters(dp);
-      return true;
-    }
-    if (expect) IssueGradients();
-    CommitProducts();
-    WaitProducts<1>();
-    FenceRegisters(s);
-    const bool used = storage.ballot.Any(turn++, group, AnyNonNegativeScore());
-    FenceRegisters(dp);
-    FenceProducts();
-    if (used && !expect) IssueGradients();
+    if (kUsed) IssueGradients();
     CommitProducts();
     WaitProducts<0>();
+    FenceRegisters(s);
     FenceRegisters(dp);
-    return used;
+    if (IsPartial<kQueryTile, 64>(mask, tile, first_key)) {
+      Weigh<true, kUsed>(tile * kQueryTile, own_key);
+    } else {
+      Weigh<false, kUsed>(tile * kQueryTile, own_key);
+    }
+    FenceRegisters(weights);
+    FenceRegisters(grads);
+    FenceRegisters(k_grad);
+    FenceRegisters(v_grad);
+    FenceProducts();
+    if (kUsed) AddWeighted<kQueryTile>(v_grad, weights, storage.out_grad[place.stage]);
+    AddWeighted<kQueryTile>(k_grad, grads, storage.q[place.stage]);
+    CommitProducts();
+    WaitProducts<0>();
+    FenceRegisters(k_grad);
+    FenceRegisters(v_grad);
   }
-
-  __device__ __forceinline__ bool AnyNonNegativeScore() const {
-    if (!kMapped) return AnyNonNegative(s);
-    const RowMap* maps = storage.maps[place.stage] + lane % 4 * 2;
-    bool any = false;
-    ForEachHeld<kQueryTile>([&](int r, int c, int i) {
-      const RowMap map = maps[c];
-      any = any || !(fmaf(s[i], map.gain, fmaf(slope, own_key + 8 * r, map.offset)) < 0.0f);
-    });
-    return any;
-  }
-  int own_key;
 
   __device__ __forceinline__ void Absorb(const Work& work, int head) {
     const auto tiles = QueriesOf(params, work);
@@ -185,39 +196,20 @@ struct Consumer {
       const Row<float> row = RowOf(params.args, mask, head, 0);
       slope = RowScore<Variant, float>(variant, row).slope;
     }
-    bool expect = true;
     own_key = first_key + warp_row;
+    auto live = LiveQueries(params, work, head);
 #pragma unroll 1
     for (int tile = tiles.begin; tile < tiles.end; ++tile) {
+      const bool used = !kSkip || live(tile);
+      if (kSkip && Variant::kTraits.massless && !used) continue;
       Wait(&storage.full[place.stage], place.parity);
-      // Queries that come before all of this warpgroup's keys.
-      if (kCausal && (tile + 1) * kQueryTile + static_cast<int>(mask.query_offset) <= first_key) {
-        Release();
-        continue;
-      }
-      const bool used = Multiply(expect);
-      expect = used;
-      if (used || !Variant::kTraits.massless) {
-        if (!used) {
-#pragma unroll
-          for (int i = 0; i < kQueryTile / 2; ++i) dp[i] = 0.0f;
+      // Queries that come before all of this warpgroup's keys need nothing.
+      if (!kCausal || (tile + 1) * kQueryTile + static_cast<int>(mask.query_offset) > first_key) {
+        if (used) {
+          RunTile<true>(tile, first_key);
+        } else if constexpr (!Variant::kTraits.massless) {
+          RunTile<false>(tile, first_key);
         }
-        if (IsPartial<kQueryTile, 64>(mask, tile, first_key)) {
-          Weigh<true>(tile * kQueryTile, own_key);
-        } else {
-          Weigh<false>(tile * kQueryTile, own_key);
-        }
-        FenceRegisters(weights);
-        FenceRegisters(grads);
-        FenceRegisters(k_grad);
-        FenceRegisters(v_grad);
-        FenceProducts();
-        if (used) AddWeighted<kQueryTile>(v_grad, weights, storage.out_grad[place.stage]);
-        AddWeighted<kQueryTile>(k_grad, grads, storage.q[place.stage]);
-        CommitProducts();
-        WaitProducts<0>();
-        FenceRegisters(k_grad);
-        FenceRegisters(v_grad);
       }
       Release();
     }

@@ -6,10 +6,20 @@
 
 namespace attnlab::hopper {
 
+// How large a score of a group of 64 queries can be: reach * |k| + offset + slope * key.
+struct QueryBound {
+  float reach;
+  float offset;
+  float slope;
+};
+
 struct ForwardParams {
   TensorMap q, k, v;
   ForwardArgs args;
   Schedule schedule;
+  // For variants whose tiles of negative scores need nothing and whose scores have an offset.
+  QueryBound* query_bounds;  // [batch, heads, groups of 64 queries]
+  float* key_bounds;         // [batch, kv heads, tiles of 128 keys]: the largest |k|
 };
 
 struct BackwardParams : attnlab::BackwardParams {

@@ -20,7 +20,6 @@ struct alignas(1024) Storage {
   char v[kStages][kTileBytes<kKeyTile>];
   uint64_t query_full[kGroups], query_empty[kGroups];
   uint64_t full[kStages], empty[kStages];
-  Ballot ballot;
   double learned[kGroups][4][kMaxLearned];
 };
 
@@ -33,6 +32,14 @@ __device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const BackwardParams& param
                             static_cast<int>(shape.keys));
 }
 
+// The key tiles on which the block's warpgroups [first, first + count) have a weight.
+__device__ __forceinline__ auto LiveKeys(const BackwardParams& params, const Work& work, int first,
+                                         int count) {
+  const LiveBits bits(params.args, work.batch, work.head);
+  const int group = work.tile * kGroups + first;
+  return LiveTiles{[=](int tile) { return bits.Any(group, count, tile * kKeyTile / 128); }};
+}
+
 __device__ void Produce(const BackwardParams& params, Storage& storage) {
   RingPlace<kStages> place;
   uint32_t query_parity = 1;
@@ -40,24 +47,28 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
   for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
     const Work work(params.schedule, list.index, kCausal);
     const auto keys = KeysOf(params, work);
+    auto live = LiveKeys(params, work, 0, kGroups);
     for (int group = 0; group < kGroups; ++group) {
       uint64_t* full = &storage.query_full[group];
       Wait(&storage.query_empty[group], query_parity);
-      ExpectBytes(full, 2 * kTileBytes<64>);
       const int row = work.tile * kQueryTile + 64 * group;
+      if (!Elected()) continue;
+      ExpectBytes(full, 2 * kTileBytes<64>);
       LoadTile<64>(storage.q[group], params.q, full, row, work.head, work.batch);
       LoadTile<64>(storage.out_grad[group], params.out_grad, full, row, work.head, work.batch);
     }
     query_parity ^= 1;
     for (int i = 0; i < keys.Count(); ++i) {
+      const bool used = !kSkip || live(keys.Tile(i));
+      if (kSkip && Variant::kTraits.massless && !used) continue;
       uint64_t* full = &storage.full[place.stage];
       Wait(&storage.empty[place.stage], place.parity ^ 1);
-      ExpectBytes(full, 2 * kTileBytes<kKeyTile>);
-      const int row = keys.Tile(i) * kKeyTile;
-      LoadTile<kKeyTile>(storage.k[place.stage], params.k, full, row, work.head / sharing,
-                         work.batch);
-      LoadTile<kKeyTile>(storage.v[place.stage], params.v, full, row, work.head / sharing,
-                         work.batch);
+      if (Elected()) {
+        const int row = keys.Tile(i) * kKeyTile, head = work.head / sharing;
+        ExpectBytes(full, (used ? 2 : 1) * kTileBytes<kKeyTile>);
+        LoadTile<kKeyTile>(storage.k[place.stage], params.k, full, row, head, work.batch);
+        if (used) LoadTile<kKeyTile>(storage.v[place.stage], params.v, full, row, head, work.batch);
+      }
       place.Advance();
     }
   }
@@ -72,7 +83,6 @@ struct Consumer {
   const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
   RingPlace<kStages> place;
   uint32_t query_parity = 0;
-  int turn = 0;
 
   Mask mask;
   int queries, keys;
@@ -117,14 +127,14 @@ struct Consumer {
     return kMapped ? fmaf(x, map[r].gain, fmaf(map[r].slope, key, map[r].offset)) : x;
   }
 
-  template <bool kPartial>
+  template <bool kPartial, bool kUsed>
   __device__ __forceinline__ void Weigh(int tile) {
     const int column = tile * kKeyTile + lane % 4 * 2;
     const RowLimits limit[2] = {limits[0].From(column), limits[1].From(column)};
     float pair = 0.0f;
     ForEachHeld<kKeyTile>([&](int r, int c, int i) {
       const float x = MappedScore(r, column + c, s[i]);
-      float grad = GradientOf(variant, x, dp[i], map[r].gain, statistic[r]).score;
+      float grad = GradientOf(variant, x, kUsed ? dp[i] : 0.0f, map[r].gain, statistic[r]).score;
       if (kPartial && !limit[r].Sees(c, column, mask.key_documents)) grad = 0.0f;
       if (kLearns && kMapped) {
         sum[r] += grad;
@@ -146,43 +156,31 @@ struct Consumer {
     MultiplyRows<64, kKeyTile>(dp, storage.out_grad[group], storage.v[place.stage]);
   }
 
-  // As in hopper_keys.cuh.
-  __device__ __forceinline__ bool Multiply(bool expect, int tile) {
+  // The stage's tile. kUsed: some weight of it may not be 0; if not, its values may not be there.
+  template <bool kUsed>
+  __device__ __forceinline__ void RunTile(const KeyTiles<kKeyTile>& tiles, int tile, int own_full) {
     FenceRegisters(s);
     FenceRegisters(dp);
     FenceRegisters(q_grad);
     FenceProducts();
     IssueScores();
-    CommitProducts();
-    if (!kSkip) {
-      IssueGradients();
-      CommitProducts();
-      WaitProducts<0>();
-      FenceRegisters(s);
-      FenceRegisters(dp);
-      return true;
-    }
-    if (expect) IssueGradients();
-    CommitProducts();
-    WaitProducts<1>();
-    FenceRegisters(s);
-    const bool used = storage.ballot.Any(turn++, group, AnyNonNegativeScore(tile));
-    FenceRegisters(dp);
-    FenceProducts();
-    if (used && !expect) IssueGradients();
+    if (kUsed) IssueGradients();
     CommitProducts();
     WaitProducts<0>();
+    FenceRegisters(s);
     FenceRegisters(dp);
-    return used;
-  }
-
-  __device__ __forceinline__ bool AnyNonNegativeScore(int tile) const {
-    if (!kMapped) return AnyNonNegative(s);
-    const int column = tile * kKeyTile + lane % 4 * 2;
-    bool any = false;
-    ForEachHeld<kKeyTile>(
-        [&](int r, int c, int i) { any = any || !(MappedScore(r, column + c, s[i]) < 0.0f); });
-    return any;
+    if (tiles.Partial(tile, own_full)) {
+      Weigh<true, kUsed>(tile);
+    } else {
+      Weigh<false, kUsed>(tile);
+    }
+    FenceRegisters(grads);
+    FenceRegisters(q_grad);
+    FenceProducts();
+    AddWeighted<kKeyTile>(q_grad, grads, storage.k[place.stage]);
+    CommitProducts();
+    WaitProducts<0>();
+    FenceRegisters(q_grad);
   }
 
   __device__ __forceinline__ void Absorb(const Work& work) {
@@ -190,33 +188,21 @@ struct Consumer {
     const int own = work.tile * kQueryTile + group * 64;
     const int own_end = LimitsOf(mask, min(own + 63, queries - 1), queries, keys).end;
     const int own_full = LimitsOf(mask, own, queries, keys).end;
-    bool expect = true;
+    auto block_live = LiveKeys(params, work, 0, kGroups);
+    auto own_live = LiveKeys(params, work, group, 1);
     Wait(&storage.query_full[group], query_parity);
     query_parity ^= 1;
 #pragma unroll 1
     for (int i = 0; i < tiles.Count(); ++i) {
       const int tile = tiles.Tile(i);
+      if (kSkip && Variant::kTraits.massless && !block_live(tile)) continue;
+      const bool used = !kSkip || own_live(tile);
       Wait(&storage.full[place.stage], place.parity);
       if (tile * kKeyTile < own_end) {
-        const bool used = Multiply(expect, tile);
-        expect = used;
-        if (used || !Variant::kTraits.massless) {
-          if (!used) {
-#pragma unroll
-            for (int j = 0; j < kKeyTile / 2; ++j) dp[j] = 0.0f;
-          }
-          if (tiles.Partial(tile, own_full)) {
-            Weigh<true>(tile);
-          } else {
-            Weigh<false>(tile);
-          }
-          FenceRegisters(grads);
-          FenceRegisters(q_grad);
-          FenceProducts();
-          AddWeighted<kKeyTile>(q_grad, grads, storage.k[place.stage]);
-          CommitProducts();
-          WaitProducts<0>();
-          FenceRegisters(q_grad);
+        if (used) {
+          RunTile<true>(tiles, tile, own_full);
+        } else if constexpr (!Variant::kTraits.massless) {
+          RunTile<false>(tiles, tile, own_full);
         }
       }
       if (lane == 0) Arrive(&storage.empty[place.stage]);

@@ -20,6 +20,9 @@ inline constexpr int kPanelBytes = kRows * 128;
 template <int kRows>
 inline constexpr int kTileBytes = kPanels * kPanelBytes<kRows>;
 
+// The copying warp's lane that gives the orders.
+__device__ __forceinline__ bool Elected() { return threadIdx.x == 0; }
+
 // Copies kRows rows from `row` on; counts their bytes on `barrier`, which expects them.
 template <int kRows>
 __device__ __forceinline__ void LoadTile(char* to, const TensorMap& map, uint64_t* barrier, int row,
@@ -69,6 +72,25 @@ struct WorkList {
   }
 };
 
+// Which tiles of a walk are live: asked 32 at a time, a tile a lane, and kept.
+template <class Ask>
+struct LiveTiles {
+  Ask ask;  // bool(tile)
+  int chunk = -1;
+  uint32_t live = 0;
+
+  // The same in all lanes of the warp, which all call it.
+  __device__ __forceinline__ bool operator()(int tile) {
+    if (tile / 32 != chunk) {
+      chunk = tile / 32;
+      live = __ballot_sync(~0u, ask(32 * chunk + static_cast<int>(threadIdx.x % 32)));
+    }
+    return (live >> (tile % 32) & 1) != 0;
+  }
+};
+template <class Ask>
+LiveTiles(Ask) -> LiveTiles<Ask>;
+
 // A warpgroup's accumulators: a thread holds columns 8 i + 2 (lane % 4) and the next one of rows
 // lane / 4 and lane / 4 + 8 of its warp's 16. body(r, column, i) for each.
 template <int kColumns, class Body>
@@ -102,7 +124,7 @@ template <class Produce, class Consume>
 __device__ __forceinline__ void SplitRoles(const Produce& produce, const Consume& consume) {
   if (threadIdx.x < 128) {
     GiveRegisters<kGroups == 2 ? 24 : 32>();
-    if (threadIdx.x == 0) produce();
+    if (threadIdx.x < 32) produce();
   } else {
     TakeRegisters<kGroups == 2 ? 240 : 160>();
     // The same in all threads of a warp, and known to be.

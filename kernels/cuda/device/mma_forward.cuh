@@ -39,6 +39,7 @@ struct Consumer {
   float highest[kHeldRows];  // maximum so far; shift trails it by less than the slack
   float mass[kHeldRows];     // this thread's columns only
   Accumulators<kDim> o;
+  bool any;  // a weight of this thread's part of the tile may not be 0
 
   __device__ __forceinline__ Consumer(const ForwardArgs& args, Storage& storage, const Work& work)
       : args(args),
@@ -93,13 +94,13 @@ struct Consumer {
         ForEachOf(s, r, [&](int c, float& x) { x = fmaf(x, map.gain, fmaf(slope, c, base)); });
       }
       keep[r] = kShifted ? Advance<kPartial>(s, r, column, limit) : 1.0f;
-      const Number m(shift[r]);
+      const Shift m(shift[r]);
       const RowLimits from = limit.From(column);
       ForEachOf(s, r, [&](int c, float& x) {
         const Weights<Number> weights = variant.Weigh(ScoreNumber(x, args.scale), m);
         const bool sees = !kPartial || from.Sees(c, column, mask.key_documents);
         x = sees ? weights.weight.value : 0.0f;
-        mass[r] += sees ? weights.mass.Value() : 0.0f;
+        if (!Variant::kTraits.no_mass) mass[r] += sees ? weights.mass.Value() : 0.0f;
       });
     }
     if (kShifted) Rescale(keep);
@@ -117,6 +118,7 @@ struct Consumer {
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
     if (!kMapped && top > kNoFloor) top *= args.scale;
+    if (kSkip) any = any || top >= 0.0f;
     highest[r] = fmaxf(highest[r], top);
     if ((highest[r] - shift[r]) * kLog2E <= kShiftSlack) return 1.0f;
     const float keep = Exp2((shift[r] - highest[r]) * kLog2E);
@@ -136,17 +138,14 @@ struct Consumer {
     }
   }
 
-  // Whether any weight differs from 0.
-  __device__ __forceinline__ bool PackWeights(const Accumulators<kTile>& s, Packed<kTile>& p) {
-    uint32_t any = 0;
+  __device__ __forceinline__ void PackWeights(const Accumulators<kTile>& s, Packed<kTile>& p) {
 #pragma unroll
     for (int i = 0; i < kBlocks * (kTile / 16) * 4; ++i) {
       const int b = i / (kTile / 4), k = i / 4 % (kTile / 16), part = i % 4;
       const float* pair = &s[b][2 * k + part / 2][part % 2 * 2];
       p[b][k][part] = Pack<Element, Rectifies()>(pair[0], pair[1]);
-      any |= p[b][k][part];
+      if (kSkip && !kShifted) any = any || p[b][k][part] != 0;
     }
-    return !kSkip || __any_sync(~0u, any != 0);
   }
 
   // The tile in stage `stage`; whether its values were needed.
@@ -154,17 +153,40 @@ struct Consumer {
     Accumulators<kTile> s;
     Packed<kTile> p;
     MultiplyRows(s, q, storage.k[stage]);
+    any = false;
     if (partial) {
       Weigh<true>(s, tile);
     } else {
       Weigh<false>(s, tile);
     }
-    const bool used = PackWeights(s, p);
+    PackWeights(s, p);
+    const bool used = !kSkip || __any_sync(~0u, any);
     if (used) AddWeighted(o, p, storage.v[stage]);
     return used;
   }
 
+  // The words of live_tiles of a group of 64 queries of this head.
+  __device__ __forceinline__ uint32_t* LiveRow(int group) const {
+    const int groups = (queries + 63) / 64;
+    const int64_t head = work.batch * args.shape.heads + work.head;
+    return args.live_tiles + (head * groups + group) * LiveWords(args.shape);
+  }
+  // The block's groups of 64 queries are its own; the first barrier comes before any bit is set.
+  __device__ __forceinline__ void ClearLive() const {
+    static_assert(kOwnTile % 64 == 0 && 128 % kTile == 0);
+    const int first = work.tile * (kOwnTile / 64);
+    const int last = min(first + kOwnTile / 64, (queries + 63) / 64);
+    const int words = static_cast<int>(LiveWords(args.shape)) * (last - first);
+    for (int i = threadIdx.x; i < words; i += kThreads) LiveRow(first)[i] = 0;
+  }
+  __device__ __forceinline__ void SetLive(int tile) const {
+    const int at = tile * kTile / 128;
+    if (lane == 0) atomicOr(LiveRow(own / 64) + at / 32, 1u << at % 32);
+  }
+
   __device__ __forceinline__ void Run() {
+    const bool record = kSkip && args.live_tiles != nullptr;
+    if (record) ClearLive();
     int seen = 0, skipped = 0;
     PassKeys(
         args, mask, work, own, storage,
@@ -173,8 +195,10 @@ struct Consumer {
         },
         [&] { q.Load(storage.q, warp * kWarpRows); },
         [&](int tile, int stage, bool partial) {
+          const bool used = Absorb(tile, stage, partial);
+          if (record && used) SetLive(tile);
           ++seen;
-          if (!Absorb(tile, stage, partial)) ++skipped;
+          if (!used) ++skipped;
         });
     if (kSkip && args.tile_counts != nullptr && lane == 0) {
       auto* counts = reinterpret_cast<unsigned long long*>(args.tile_counts);

@@ -72,16 +72,17 @@ struct Consumer {
     Source(args.q, work.batch, at.head, queries).Copy(storage.q[stage], first);
     Source(args.out_grad, work.batch, at.head, queries).Copy(storage.out_grad[stage], first);
     const int64_t row = (work.batch * args.shape.heads + at.head) * params.padded + first;
-    CopyPairs(storage.statistics[stage], params.statistics + row);
-    if (kMapped) CopyPairs(storage.maps[stage], params.maps + row);
+    CopyRows(storage.statistics[stage], params.statistics + row);
+    if (kMapped) CopyRows(storage.maps[stage], params.maps + row);
     CommitCopies();
   }
 
   // The numbers of a tile's rows.
-  template <class Pair>
-  static __device__ __forceinline__ void CopyPairs(Pair* to, const Pair* from) {
-    static_assert(sizeof(Pair) == 8 && kTile / 2 <= kThreads);
-    const int i = 2 * threadIdx.x;
+  template <class Number>
+  static __device__ __forceinline__ void CopyRows(Number* to, const Number* from) {
+    constexpr int kPerCopy = 16 / static_cast<int>(sizeof(Number));
+    static_assert(kTile / kPerCopy <= kThreads);
+    const int i = kPerCopy * threadIdx.x;
     if (i < kTile) CopyAsync(SharedAddress(to + i), from + i, true);
   }
 

@@ -2,6 +2,8 @@
 // with log2(e), so that Exp(s - m) is one fused multiply-add and one ex2 instruction. Whichever of
 // the two an expression does not use, the compiler drops.
 //
+// The shift m of a row is a type of its own, which keeps e^-m beside it.
+//
 // ExpDiff does not go through expm1 here: its cancellation for small |s| costs an absolute error of
 // 2^-24 e^-m, far below the rounding of the 16-bit weights that it becomes.
 #pragma once
@@ -38,6 +40,20 @@ struct Number {
   __device__ __forceinline__ float Log2() const { return negative ? fmaxf(log2, 0.0f) : log2; }
 };
 
+// m, m log2(e) and e^-m.
+struct Shift {
+  float value;
+  float log2;
+  float exp_minus;
+
+  Shift() = default;
+  __device__ __forceinline__ explicit Shift(float value)
+      : value(value), log2(value * kLog2E), exp_minus(Exp2(-log2)) {}
+  __device__ __forceinline__ Shift(float value, float log2, float exp_minus)
+      : value(value), log2(log2), exp_minus(exp_minus) {}
+  __device__ __forceinline__ operator Number() const { return {value, log2}; }
+};
+
 __device__ __forceinline__ Number operator+(const Number& a, const Number& b) {
   return {a.Value() + b.Value(), a.Log2() + b.Log2()};
 }
@@ -49,9 +65,20 @@ __device__ __forceinline__ Number operator*(const Number& a, const Number& b) {
   return Number(a.Value() * b.Value());
 }
 __device__ __forceinline__ Number Exp(const Number& x) { return Number(Exp2(x.Log2())); }
-__device__ __forceinline__ Number ExpDiff(const Number& s, const Number& m) {
-  return Number(Exp2(s.Log2() - m.Log2()) - Exp2(-m.Log2()));
+__device__ __forceinline__ Number operator-(const Number& s, const Shift& m) {
+  return s - Number(m);
 }
+__device__ __forceinline__ Dual<Number> operator-(const Dual<Number>& s, const Shift& m) {
+  return {s.value - m, s.slope};
+}
+__device__ __forceinline__ Number ExpDiff(const Number& s, const Shift& m) {
+  return Number(Exp2(s.Log2() - m.log2) - m.exp_minus);
+}
+__device__ __forceinline__ Dual<Number> ExpDiff(const Dual<Number>& s, const Shift& m) {
+  return {ExpDiff(s.value, m), Exp(s.value - m) * s.slope};
+}
+__device__ __forceinline__ Number Exp(const Shift& m) { return Exp(Number(m)); }
+__device__ __forceinline__ Number operator-(const Shift& m) { return -Number(m); }
 // Taken when the weight is rounded to 16 bits, for nothing, or by whoever asks for the value before.
 __device__ __forceinline__ Number Relu(const Number& x) {
   Number y = x;

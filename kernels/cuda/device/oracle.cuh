@@ -107,6 +107,16 @@ extern "C" __global__ void __launch_bounds__(256)
   }
   const float denominator = state.Finish();
   sum.Store(RowAt(args.out, at.batch, at.head, at.row), 1.0f);
+  if (Variant::kTraits.exact_zeros && args.live_tiles != nullptr) {
+    // It leaves no tile out, and tells the backward of no tile that it may.
+    const int64_t words = LiveWords(args.shape);
+    const int64_t group = (static_cast<int64_t>(at.batch) * args.shape.heads + at.head) *
+                              ((args.shape.queries + 63) / 64) +
+                          at.row / 64;
+    for (int64_t i = threadIdx.x % 32; i < words; i += 32) {
+      args.live_tiles[group * words + i] = ~0u;
+    }
+  }
   if (args.shift != nullptr && threadIdx.x % 32 == 0) {
     args.shift[at.index] = kShifted ? state.shift : 0.0f;
     args.denominator[at.index] = denominator;

@@ -17,9 +17,11 @@ struct Schedule {
 };
 
 // What the backward keeps of a query row.
-struct RowStatistic {
-  float shift;  // shifted: log2(e) (m + ln den), infinite for a row of weight 0; others: 1 / den
-  float delta;  // dO . o
+struct alignas(16) RowStatistic {
+  float shift;      // log2(e) (m + ln den), infinite for a row of weight 0; 0 without shift
+  float exp_minus;  // 2^-shift
+  float delta;      // dO . o
+  float inverse;    // 1 / den, 0 for a row of weight 0; 1 with shift
 };
 struct RowMap {  // s = gain x + offset + slope key
   float gain;

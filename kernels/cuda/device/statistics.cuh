@@ -16,7 +16,8 @@ extern "C" __global__ void __launch_bounds__(256)
   const int head = blockIdx.y, batch = blockIdx.z;
   const int queries = static_cast<int>(args.shape.queries);
   const int64_t place = static_cast<int64_t>(batch) * args.shape.heads + head;
-  RowStatistic statistic = {kShifted ? __int_as_float(0x7f800000) : 0.0f, 0.0f};
+  RowStatistic statistic = {kShifted ? __int_as_float(0x7f800000) : 0.0f, 0.0f, 0.0f,
+                            kShifted ? 1.0f : 0.0f};
   RowMap map = {0.0f, 0.0f};
   if (query < queries) {
     const Element* out = RowAt(args.out, batch, head, query);
@@ -30,8 +31,11 @@ extern "C" __global__ void __launch_bounds__(256)
     statistic.delta = SumOfWarp(sum);
     const float denominator = args.denominator[place * queries + query];
     const float shift = args.shift[place * queries + query];
-    if (denominator != 0.0f) {
-      statistic.shift = kShifted ? (shift + logf(denominator)) * kLog2E : 1.0f / denominator;
+    if (denominator != 0.0f && kShifted) {
+      statistic.shift = (shift + logf(denominator)) * kLog2E;
+      statistic.exp_minus = exp2f(-statistic.shift);
+    } else if (denominator != 0.0f) {
+      statistic.inverse = 1.0f / denominator;
     }
     if (kMapped) {
       const Variant variant = WithConstants<Variant>(args.constants);

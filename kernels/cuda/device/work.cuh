@@ -40,4 +40,10 @@ __device__ __forceinline__ float SumOfWarp(float x) {
   return x;
 }
 
+__device__ __forceinline__ float MaxOfWarp(float x) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
+  return x;
+}
+
 }  // namespace attnlab
