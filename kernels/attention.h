@@ -63,6 +63,9 @@ struct Problem {
   // [2] on the device, or null; adds tiles seen, tiles skipped. In decode on a CUDA device a tile is
   // the value of one key.
   uint64_t* tile_counts = nullptr;
+  // On a CUDA device: "hopper", "mma" or "oracle" (kernels/cuda/attention.h), an error where that does
+  // not take the problem; null: the best that does.
+  const char* kernel = nullptr;
   // WorkspaceBytes(args) bytes on the device, aligned to 256; null where that is 0.
   void* workspace = nullptr;
   Operand q;  // [batch, heads, queries, head_dim]

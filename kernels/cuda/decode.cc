@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/device/decode_params.h"
 #include "kernels/cuda/instances.h"
+#include "kernels/cuda/tiled.h"
 #include "kernels/weighting_info.h"
 
 namespace attnlab::cuda {
@@ -83,8 +84,8 @@ bool DecodeTakes(const Problem& problem, int arch) {
   return arch >= 80 && problem.dtype != DType::kFloat32 && shape.head_dim == shape.value_dim &&
          (shape.head_dim == 64 || shape.head_dim == 128 || shape.head_dim == 256) &&
          shape.queries <= kMostQueries && shape.keys < kMost && shape.batch <= kMostBlocks &&
-         shape.heads * shape.queries < kMost && RowsAligned(problem.q) && RowsAligned(problem.k) &&
-         RowsAligned(problem.v);
+         shape.heads * shape.queries < kMost && Aligned(problem.q) && Aligned(problem.k) &&
+         Aligned(problem.v);
 }
 
 Instance DecodeInstance(const Problem& problem, int arch) {

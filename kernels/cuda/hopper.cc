@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/instances.h"
+#include "kernels/cuda/tiled.h"
 #include "kernels/weighting_info.h"
 
 namespace attnlab::hopper {
@@ -18,8 +19,6 @@ namespace attnlab::cuda {
 namespace {
 
 constexpr int kElementBytes = 2;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Tiles of `rows` rows by 64 elements of a tensor [batch, heads, length, head dim], for the copy
 // engine.
@@ -49,21 +48,8 @@ std::string Encode(const Problem& problem, const Operand& operand, int64_t heads
                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
 }
 
-// `tiles` tiles of each of `heads` heads. `head_elements` of a head's operands are read by all of
-// its tiles, and `sharing` heads in a row read the same: half the L2 cache is for them.
-hopper::Schedule ScheduleOf(int64_t tiles, int64_t batch, int64_t heads, int64_t head_elements,
-                            int64_t sharing, const DeviceInfo& device) {
-  const int64_t all = batch * heads;
-  const int64_t fit =
-      std::max<int64_t>(1, device.l2_bytes / 2 / (head_elements * kElementBytes)) * sharing;
-  const int64_t section = std::min(fit, all);
-  return {static_cast<unsigned>(tiles),   static_cast<unsigned>(heads),
-          static_cast<unsigned>(all),     static_cast<unsigned>(section),
-          static_cast<unsigned>(section * tiles), static_cast<int>(all * tiles)};
-}
-
 // One block a multiprocessor; `elements` of tiles in shared memory, beside barriers and alignment.
-Launch LaunchOf(const hopper::Schedule& schedule, int groups, int64_t elements,
+Launch LaunchOf(const Schedule& schedule, int groups, int64_t elements,
                 const DeviceInfo& device, int extra_bytes = 0) {
   const int blocks = std::min(schedule.count, device.multiprocessors);
   return {{static_cast<unsigned>(blocks), 1, 1},
@@ -83,7 +69,8 @@ Tiles TilesOf(HopperKernel kernel, int64_t dim) {
     case HopperKernel::kForward: return dim == 64 ? Tiles{3, 128, 4} : Tiles{2, 128, 2};
     case HopperKernel::kKeys: return dim == 64 ? Tiles{2, 128, 2} : Tiles{2, 64, 2};
     case HopperKernel::kQueries: return dim == 64 ? Tiles{3, 64, 4} : Tiles{2, 128, 2};
-    case HopperKernel::kStatistics: break;
+    case HopperKernel::kStatistics:
+    case HopperKernel::kBounds: break;
   }
   return {1, 64, 1};
 }
@@ -93,39 +80,13 @@ const char* FileOf(HopperKernel kernel) {
     case HopperKernel::kForward: return "hopper_forward.cuh";
     case HopperKernel::kKeys: return "hopper_keys.cuh";
     case HopperKernel::kQueries: return "hopper_queries.cuh";
-    case HopperKernel::kStatistics: return "hopper_statistics.cuh";
+    case HopperKernel::kStatistics: return "statistics.cuh";
+    case HopperKernel::kBounds: return "hopper_bounds.cuh";
   }
   return "";
 }
 
-// Places in the workspace, in bytes from its start, each a multiple of 256.
-struct Workspace {
-  int64_t statistics = 0;
-  int64_t maps = 0;
-  int64_t learned = 0;
-  int64_t bytes = 0;
-  int padded;
-  int query_tiles;
-};
-
-Workspace PlacesOf(const BackwardArgs& args) {
-  const Shape& shape = args.shape;
-  const int learned = static_cast<int>(Weightings()[args.weighting].learned.size());
-  Workspace places;
-  places.padded = static_cast<int>(CeilDiv(shape.queries, 128) * 128);
-  places.query_tiles =
-      static_cast<int>(CeilDiv(shape.queries, 64 * TilesOf(HopperKernel::kQueries, shape.head_dim).groups));
-  const int64_t rows = shape.batch * shape.heads * places.padded;
-  const auto take = [&](int64_t bytes) {
-    const int64_t place = places.bytes;
-    places.bytes += CeilDiv(bytes, 256) * 256;
-    return place;
-  };
-  places.statistics = take(rows * sizeof(hopper::RowStatistic));
-  places.maps = take(rows * sizeof(hopper::RowMap));
-  places.learned = take(sizeof(double) * learned * shape.batch * shape.heads * places.query_tiles);
-  return places;
-}
+int QueryTile(int64_t dim) { return 64 * TilesOf(HopperKernel::kQueries, dim).groups; }
 
 // Whether the forward asks for bounds of scores (hopper_forward.cuh: kBounded).
 bool Bounded(const Problem& problem) {
@@ -142,13 +103,8 @@ int64_t QueryBoundBytes(const Shape& shape) {
 }  // namespace
 
 bool HopperTakes(const Problem& problem, int arch) {
-  const Shape& shape = problem.shape;
-  constexpr int64_t kMost = int64_t{1} << 30;
-  return arch == 90 && problem.dtype != DType::kFloat32 &&
-         shape.head_dim == shape.value_dim && (shape.head_dim == 64 || shape.head_dim == 128) &&
-         problem.scale > 0.0f && shape.queries < kMost && shape.keys < kMost && shape.keys > 0 &&
-         shape.batch * shape.heads * CeilDiv(shape.queries, 64) < kMost && RowsAligned(problem.q) &&
-         RowsAligned(problem.k) && RowsAligned(problem.v);
+  const int64_t dim = problem.shape.head_dim;
+  return arch == 90 && (dim == 64 || dim == 128) && TiledTakes(problem);
 }
 
 Instance HopperInstance(const Problem& problem, HopperKernel kernel) {
@@ -180,7 +136,7 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
     params.key_bounds = reinterpret_cast<float*>(static_cast<char*>(args.workspace) +
                                                  QueryBoundBytes(shape));
     const auto places = static_cast<unsigned>(CeilDiv(shape.queries, 64) + CeilDiv(shape.keys, 128));
-    error = Run(args, HopperInstance(args, HopperKernel::kStatistics), "HopperBounds",
+    error = Run(args, HopperInstance(args, HopperKernel::kBounds), "HopperBounds",
                 {{places, static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch)}, 32},
                 &params);
     if (!error.empty()) return error;
@@ -190,25 +146,20 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
              LaunchOf(params.schedule, tiles.groups, elements, device), &params);
 }
 
-int64_t HopperWorkspace(const ForwardArgs& args) {
+int64_t HopperWorkspace(const ForwardArgs& args, const DeviceInfo&) {
   const Shape& shape = args.shape;
   if (!Bounded(args)) return 0;
   return QueryBoundBytes(shape) + CeilDiv(shape.keys, 128) * shape.batch * shape.kv_heads * 4;
 }
 
-int64_t HopperWorkspace(const BackwardArgs& args) { return PlacesOf(args).bytes; }
+int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo&) {
+  return BackwardWorkspace(args, QueryTile(args.shape.head_dim));
+}
 
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   const Shape& shape = args.shape;
-  const Workspace places = PlacesOf(args);
-  char* workspace = static_cast<char*>(args.workspace);
   hopper::BackwardParams params;
-  params.args = args;
-  params.padded = places.padded;
-  params.query_tiles = places.query_tiles;
-  params.statistics = reinterpret_cast<hopper::RowStatistic*>(workspace + places.statistics);
-  params.maps = reinterpret_cast<hopper::RowMap*>(workspace + places.maps);
-  params.learned = reinterpret_cast<double*>(workspace + places.learned);
+  static_cast<BackwardParams&>(params) = BackwardParamsOf(args, QueryTile(shape.head_dim));
   // A warpgroup's own 64 rows, and the tiles that pass by.
   const auto encode = [&](int query_rows, int key_rows) {
     std::string wrong = Encode(args, args.q, shape.heads, shape.queries, query_rows, params.q);
@@ -222,13 +173,9 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   const auto elements = [&](const Tiles& tiles) {
     return 2 * shape.head_dim * (64 * tiles.groups + tiles.stages * tiles.rows);
   };
-  const auto heads = static_cast<unsigned>(shape.heads);
-  const auto batch = static_cast<unsigned>(shape.batch);
   const int64_t sharing = shape.heads / shape.kv_heads;
 
-  const Instance statistics = HopperInstance(args, HopperKernel::kStatistics);
-  std::string error = Run(args, statistics, "HopperStatistics",
-                          {{static_cast<unsigned>(params.padded / 8), heads, batch}, 256}, &params);
+  std::string error = RunStatistics(HopperInstance(args, HopperKernel::kStatistics), params);
   if (!error.empty()) return error;
 
   const Tiles keys = TilesOf(HopperKernel::kKeys, shape.head_dim);
@@ -236,7 +183,7 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   if (!error.empty()) return error;
   params.schedule = ScheduleOf(CeilDiv(shape.keys, 64 * keys.groups), shape.batch, shape.kv_heads,
                                2 * shape.queries * shape.head_dim * sharing, 1, device);
-  const int row_bytes = static_cast<int>(sizeof(hopper::RowStatistic) + sizeof(hopper::RowMap));
+  const int row_bytes = static_cast<int>(sizeof(RowStatistic) + sizeof(RowMap));
   error = Run(args, HopperInstance(args, HopperKernel::kKeys), "HopperKeys",
               LaunchOf(params.schedule, keys.groups, elements(keys), device,
                        keys.stages * keys.rows * row_bytes),
@@ -246,13 +193,13 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   const Tiles queries = TilesOf(HopperKernel::kQueries, shape.head_dim);
   error = encode(64, queries.rows);
   if (!error.empty()) return error;
-  params.schedule = ScheduleOf(places.query_tiles, shape.batch, shape.heads,
+  params.schedule = ScheduleOf(params.query_tiles, shape.batch, shape.heads,
                                2 * shape.keys * shape.head_dim, sharing, device);
-  error = Run(args, HopperInstance(args, HopperKernel::kQueries), "HopperQueries",
+  const Instance instance = HopperInstance(args, HopperKernel::kQueries);
+  error = Run(args, instance, "HopperQueries",
               LaunchOf(params.schedule, queries.groups, elements(queries), device), &params);
-  const auto learned = static_cast<unsigned>(Weightings()[args.weighting].learned.size());
-  if (!error.empty() || learned == 0) return error;
-  return Run(args, statistics, "HopperLearned", {{heads, learned, 1}, 32}, &params);
+  if (!error.empty()) return error;
+  return RunSumLearned(instance, params);
 }
 
 }  // namespace attnlab::cuda

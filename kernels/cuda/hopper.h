@@ -9,18 +9,16 @@
 
 namespace attnlab::cuda {
 
-// 16-bit elements, head dim and value dim equal and 64 or 128, rows of 16-byte multiples, a positive
-// scale, sequences of less than 2^31 tokens.
+// What tiled kernels take (tiled.h), of head dim 64 or 128.
 bool HopperTakes(const Problem& problem, int arch);
 
-enum class HopperKernel { kForward, kStatistics, kKeys, kQueries };
+enum class HopperKernel { kBounds, kForward, kStatistics, kKeys, kQueries };
 Instance HopperInstance(const Problem& problem, HopperKernel kernel);
-
 
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device);
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device);
 // Bytes.
-int64_t HopperWorkspace(const ForwardArgs& args);
-int64_t HopperWorkspace(const BackwardArgs& args);
+int64_t HopperWorkspace(const ForwardArgs& args, const DeviceInfo& device);
+int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo& device);
 
 }  // namespace attnlab::cuda

@@ -46,10 +46,6 @@ bool Skips(const Problem& problem) {
   return problem.skip_zero_tiles && Weightings()[problem.weighting].traits.exact_zeros;
 }
 
-bool RowsAligned(const Operand& operand) {
-  return reinterpret_cast<uintptr_t>(operand.data) % 16 == 0 && operand.row_stride % 8 == 0 &&
-         operand.head_stride % 8 == 0 && operand.batch_stride % 8 == 0;
-}
 
 std::string Run(const Problem& problem, const Instance& instance, const char* name,
                 const Launch& launch, const void* params) {

@@ -16,9 +16,6 @@ Instance InstanceFor(const Problem& problem, const char* file, int arch);
 // Whether values of weight 0 are left out (ATTNLAB_SKIP).
 bool Skips(const Problem& problem);
 
-// Whether the 16-bit rows of `operand` start at multiples of 16 bytes.
-bool RowsAligned(const Operand& operand);
-
 struct Launch {
   std::array<unsigned, 3> grid;
   unsigned threads;

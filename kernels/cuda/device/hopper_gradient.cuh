@@ -1,34 +1,10 @@
-// Between the products of both backward kernels: scores and dO V^T to weights and dS,
-//
-//     dS_ij = W'_ij dO_i . v_j - M'_ij delta_i      (divided by den_i)
-//
-// W' and M' from dual numbers.
+// What both backward kernels of sm_90a share.
 #pragma once
 
+#include "kernels/cuda/device/gradient.cuh"
 #include "kernels/cuda/device/hopper_tiles.cuh"
 
 namespace attnlab::hopper {
-
-// The place of a score's query and key, and what the query row brings.
-struct ScoreGradient {
-  float weight;  // P; max(P, 0) if Rectifies()
-  float score;   // dS
-};
-
-// `x` is the score after the map, or q . k if the variant has none; `dp` is dO . v.
-__device__ __forceinline__ ScoreGradient GradientOf(const Variant& variant, float x, float dp,
-                                                    float scale, const RowStatistic& row) {
-  const Dual<Number> s = {ScoreNumber(x, scale), Number(1.0f)};
-  const Shift m(row.shift * (1.0f / kLog2E), row.shift, row.exp_minus);
-  const Weights<Dual<Number>> w = variant.Weigh(s, m);
-  ScoreGradient gradient = {w.weight.value.value, w.weight.slope.Value() * dp};
-  if (!Variant::kTraits.no_mass) gradient.score -= w.mass.slope.Value() * row.delta;
-  if (!kShifted) {
-    gradient.weight *= row.inverse;
-    gradient.score *= row.inverse;
-  }
-  return gradient;
-}
 
 // Whether queries of 64-group g have a weight on keys of 128-tile t, as the forward left it.
 struct LiveBits {

@@ -23,28 +23,11 @@ struct alignas(1024) Storage {
   uint64_t full[kStages], empty[kStages];
 };
 
-// The tiles of queries that see some of keys [first, last].
-struct QueryTiles {
-  int begin;
-  int end;
-
-  __device__ __forceinline__ QueryTiles(const Mask& mask, int first, int last, int queries) {
-    const int offset = static_cast<int>(mask.query_offset);
-    begin = kCausal ? max(0, first - offset) / kQueryTile : 0;
-    int stop = queries;
-    if (kWindow && mask.window > 0 && first >= mask.first_kept) {
-      stop = min(queries, max(0, last - offset + static_cast<int>(mask.window)));
-    }
-    end = (stop + kQueryTile - 1) / kQueryTile;
-    if (begin > end) begin = end;
-  }
-};
-
-__device__ __forceinline__ QueryTiles QueriesOf(const BackwardParams& params, const Work& work) {
+__device__ __forceinline__ QueryTiles<kQueryTile> QueriesOf(const BackwardParams& params, const Work& work) {
   const Shape& shape = params.args.shape;
   const int first = work.tile * kKeyTile;
   const int last = min(first + kKeyTile, static_cast<int>(shape.keys)) - 1;
-  return QueryTiles(MaskOf(params.args, work.batch), first, last, static_cast<int>(shape.queries));
+  return QueryTiles<kQueryTile>(MaskOf(params.args, work.batch), first, last, static_cast<int>(shape.queries));
 }
 
 // The query tiles of `head` that have a weight on the block's keys.
@@ -81,7 +64,7 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
   const int sharing = heads / static_cast<int>(params.args.shape.kv_heads);
   for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
     const Work work(params.schedule, list.index, false);
-    const QueryTiles queries = QueriesOf(params, work);
+    const auto queries = QueriesOf(params, work);
     for (int group = 0; group < kGroups; ++group) {
       uint64_t* full = &storage.key_full[group];
       Wait(&storage.key_empty[group], key_parity);
@@ -152,7 +135,7 @@ struct Consumer {
       }
       ScoreGradient gradient = GradientOf(variant, x, kUsed ? dp[i] : 0.0f, gain, row);
       if (kMapped) gradient.score *= gain;
-      if (kPartial && !Sees(column + c, key + 8 * r)) gradient = {0.0f, 0.0f};
+      if (kPartial && !Sees(mask, column + c, key + 8 * r, queries, keys)) gradient = {0.0f, 0.0f};
       if (i % 2 == 0) {
         pair_weight = gradient.weight;
         pair_grad = gradient.score;
@@ -161,29 +144,6 @@ struct Consumer {
         grads[i / 2] = Pack<Element>(pair_grad, gradient.score);
       }
     });
-  }
-
-  __device__ __forceinline__ bool Sees(int query, int key) const {
-    const int position = query + static_cast<int>(mask.query_offset);
-    bool sees = !kCausal || key <= position;
-    if (kWindow) {
-      sees = sees && (position - key < static_cast<int>(mask.window) ||
-                      key < static_cast<int>(mask.first_kept));
-    }
-    if (kDocuments) {
-      sees = sees && query < queries && key < keys &&
-             mask.query_documents[query] == mask.key_documents[key];
-    }
-    return sees;
-  }
-
-  __device__ __forceinline__ bool IsPartial(int tile, int first_key) const {
-    if (kDocuments) return true;
-    if (kCausal && tile * kQueryTile + static_cast<int>(mask.query_offset) < first_key + 63) {
-      return true;
-    }
-    return kWindow && (tile + 1) * kQueryTile - 1 + static_cast<int>(mask.query_offset) - first_key >=
-                          static_cast<int>(mask.window);
   }
 
   __device__ __forceinline__ void IssueScores() {
@@ -211,7 +171,7 @@ struct Consumer {
     WaitProducts<0>();
     FenceRegisters(s);
     FenceRegisters(dp);
-    if (IsPartial(tile, first_key)) {
+    if (IsPartial<kQueryTile, 64>(mask, tile, first_key)) {
       Weigh<true, kUsed>(tile * kQueryTile, own_key);
     } else {
       Weigh<false, kUsed>(tile * kQueryTile, own_key);
@@ -230,7 +190,7 @@ struct Consumer {
   }
 
   __device__ __forceinline__ void Absorb(const Work& work, int head) {
-    const QueryTiles tiles = QueriesOf(params, work);
+    const auto tiles = QueriesOf(params, work);
     const int first_key = work.tile * kKeyTile + 64 * group;
     if (kMapped) {
       const Row<float> row = RowOf(params.args, mask, head, 0);

@@ -6,6 +6,7 @@
 // Scores are computed a second time (hopper_keys.cuh does it first): two of seven products, against
 // sums of dQ over blocks whose order would change from run to run.
 #include "kernels/cuda/device/hopper_gradient.cuh"
+#include "kernels/cuda/device/learned.cuh"
 
 namespace attnlab::hopper {
 
@@ -210,30 +211,6 @@ struct Consumer {
     if (lane == 0) Arrive(&storage.query_empty[group]);
   }
 
-  // This row's share of the gradient of learned number p: sum_j dS ds/dp + dTail/dp dden.
-  __device__ __forceinline__ double LearnedOf(const Work& work, int p, int r) const {
-    const int query = Query(work, r);
-    if (query >= queries) return 0.0;
-    const Row<float> row = RowOf(params.args, mask, work.head, query);
-    Row<Dual<float>> dual;
-    dual.position = Dual<float>(row.position);
-    dual.visible = Dual<float>(row.visible);
-    for (int i = 0; i < kMaxLearned; ++i) {
-      dual.learned[i] = {row.learned[i], i == p ? 1.0f : 0.0f};
-    }
-    const Affine<Dual<float>> score = RowScore<Variant, Dual<float>>(variant, dual);
-    const int64_t place = (static_cast<int64_t>(work.batch) * params.args.shape.heads + work.head) *
-                              queries + query;
-    const Dual<float> tail = variant.Tail(Dual<float>(params.args.shift[place]), dual);
-    const float denominator = params.args.denominator[place];
-    const float tail_grad = denominator == 0.0f ? 0.0f : -statistic[r].delta / denominator;
-    const float distance = row.position * sum[r] - sum_key[r];
-    return static_cast<double>(params.args.scale * sum_x[r]) * score.gain.slope +
-           static_cast<double>(sum[r]) * score.offset.slope -
-           static_cast<double>(distance) * score.slope.slope +
-           static_cast<double>(tail_grad) * tail.slope;
-  }
-
   // Sums over the tile's rows in one order: threads of a row, rows of a warp, warps of the block.
   __device__ __forceinline__ void StoreLearned(const Work& work) {
 #pragma unroll
@@ -245,7 +222,12 @@ struct Consumer {
       }
     }
     for (int p = 0; p < static_cast<int>(Variant::kLearned.size()); ++p) {
-      double grad = lane % 4 == 0 ? LearnedOf(work, p, 0) + LearnedOf(work, p, 1) : 0.0;
+      double grad = 0.0;
+      for (int r = 0; r < 2 && lane % 4 == 0; ++r) {
+        if (Query(work, r) >= queries) continue;
+        grad += LearnedGradient(variant, params.args, mask, work.batch, work.head, Query(work, r), p,
+                                statistic[r].delta, {sum[r], sum_x[r], sum_key[r]});
+      }
       for (int step = 16; step > 0; step /= 2) grad += __shfl_xor_sync(~0u, grad, step);
       if (lane == 0) storage.learned[group][threadIdx.x / 32 % 4][p] = grad;
     }

@@ -4,6 +4,7 @@
 #include "kernels/cuda/device/hopper.cuh"
 #include "kernels/cuda/device/hopper_params.h"
 #include "kernels/cuda/device/rows.cuh"
+#include "kernels/cuda/device/work.cuh"
 
 namespace attnlab::hopper {
 
@@ -71,24 +72,6 @@ struct WorkList {
   }
 };
 
-// A tile of one head. Heads come in sections that fit into the L2 cache together.
-struct Work {
-  int tile, head, batch;
-
-  // `long_last`: later tiles are the longer ones.
-  __device__ __forceinline__ Work(const Schedule& schedule, int index, bool long_last) {
-    const unsigned section = static_cast<unsigned>(index) / schedule.per_section;
-    const unsigned first = section * schedule.section;
-    const unsigned size = min(schedule.section, schedule.all - first);
-    const unsigned rest = index - section * schedule.per_section;
-    const unsigned place = rest / size;
-    tile = static_cast<int>(long_last ? schedule.tiles - 1 - place : place);
-    const unsigned at = first + rest - place * size;
-    batch = static_cast<int>(at / schedule.heads);
-    head = static_cast<int>(at - batch * schedule.heads);
-  }
-};
-
 // Which tiles of a walk are live: asked 32 at a time, a tile a lane, and kept.
 template <class Ask>
 struct LiveTiles {
@@ -128,11 +111,6 @@ __device__ __forceinline__ void StoreRows(const float (&c)[kDim / 2], Element* c
           Pack<Element>(c[4 * i + 2 * r] * factor[r], c[4 * i + 2 * r + 1] * factor[r]);
     }
   }
-}
-
-__device__ __forceinline__ Element* RowAt(const Result& result, int batch, int head, int row) {
-  return static_cast<Element*>(result.data) + batch * result.batch_stride +
-         head * result.head_stride + row * result.row_stride;
 }
 
 // The dynamic shared memory as T, on a boundary of 1024 bytes.

@@ -136,4 +136,48 @@ struct KeyTiles {
   }
 };
 
+// The tiles of kTile queries that see some of keys [first, last].
+template <int kTile>
+struct QueryTiles {
+  int begin;
+  int end;
+
+  __device__ __forceinline__ QueryTiles(const Mask& mask, int first, int last, int queries) {
+    const int offset = static_cast<int>(mask.query_offset);
+    begin = kCausal ? max(0, first - offset) / kTile : 0;
+    int stop = queries;
+    if (kWindow && mask.window > 0 && first >= mask.first_kept) {
+      stop = min(queries, max(0, last - offset + static_cast<int>(mask.window)));
+    }
+    end = (stop + kTile - 1) / kTile;
+    if (begin > end) begin = end;
+  }
+};
+
+// Mask::Sees in 32 bits, where a row or column past the end counts for nothing without documents.
+__device__ __forceinline__ bool Sees(const Mask& mask, int query, int key, int queries, int keys) {
+  const int position = query + static_cast<int>(mask.query_offset);
+  bool sees = !kCausal || key <= position;
+  if (kWindow) {
+    sees = sees && (position - key < static_cast<int>(mask.window) ||
+                    key < static_cast<int>(mask.first_kept));
+  }
+  if (kDocuments) {
+    sees = sees && query < queries && key < keys &&
+           mask.query_documents[query] == mask.key_documents[key];
+  }
+  return sees;
+}
+
+// Some query of tile `tile` does not see some of kKeys keys from `first_key` on.
+template <int kTile, int kKeys>
+__device__ __forceinline__ bool IsPartial(const Mask& mask, int tile, int first_key) {
+  if (kDocuments) return true;
+  if (kCausal && tile * kTile + static_cast<int>(mask.query_offset) < first_key + kKeys - 1) {
+    return true;
+  }
+  return kWindow && (tile + 1) * kTile - 1 + static_cast<int>(mask.query_offset) - first_key >=
+                        static_cast<int>(mask.window);
+}
+
 }  // namespace attnlab

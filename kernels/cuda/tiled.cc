@@ -1,0 +1,101 @@
+#include "kernels/cuda/tiled.h"
+
+#include <algorithm>
+
+#include "kernels/weighting_info.h"
+
+namespace attnlab::cuda {
+namespace {
+
+constexpr int kElementBytes = 2;
+
+// Places in the workspace, in bytes from its start, each a multiple of 256.
+struct Workspace {
+  int64_t statistics = 0;
+  int64_t maps = 0;
+  int64_t learned = 0;
+  int64_t bytes = 0;
+  int padded;
+  int query_tiles;
+};
+
+Workspace PlacesOf(const BackwardArgs& args, int query_tile) {
+  const Shape& shape = args.shape;
+  const auto learned = static_cast<int64_t>(Weightings()[args.weighting].learned.size());
+  Workspace places;
+  places.padded = static_cast<int>(CeilDiv(shape.queries, 128) * 128);
+  places.query_tiles = static_cast<int>(CeilDiv(shape.queries, query_tile));
+  const int64_t rows = shape.batch * shape.heads * places.padded;
+  const auto take = [&](int64_t bytes) {
+    const int64_t place = places.bytes;
+    places.bytes += CeilDiv(bytes, 256) * 256;
+    return place;
+  };
+  places.statistics = take(rows * static_cast<int64_t>(sizeof(RowStatistic)));
+  places.maps = take(rows * static_cast<int64_t>(sizeof(RowMap)));
+  places.learned = take(static_cast<int64_t>(sizeof(double)) * learned * shape.batch * shape.heads *
+                        places.query_tiles);
+  return places;
+}
+
+}  // namespace
+
+bool TiledTakes(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  constexpr int64_t kMost = int64_t{1} << 30;
+  constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
+  return problem.dtype != DType::kFloat32 && shape.head_dim == shape.value_dim &&
+         problem.scale > 0.0f && shape.queries > 0 && shape.queries < kMost && shape.keys > 0 &&
+         shape.keys < kMost && shape.batch > 0 && shape.batch <= kMostBlocks &&
+         shape.heads <= kMostBlocks &&
+         shape.batch * shape.heads * CeilDiv(std::max(shape.queries, shape.keys), 64) < kMost &&
+         Aligned(problem.q) && Aligned(problem.k) && Aligned(problem.v);
+}
+
+Schedule ScheduleOf(int64_t tiles, int64_t batch, int64_t heads, int64_t head_elements,
+                    int64_t sharing, const DeviceInfo& device) {
+  const int64_t all = batch * heads;
+  const int64_t fit =
+      std::max<int64_t>(1, device.l2_bytes / 2 / (head_elements * kElementBytes)) * sharing;
+  const int64_t section = std::min(fit, all);
+  return {static_cast<unsigned>(tiles),
+          static_cast<unsigned>(heads),
+          static_cast<unsigned>(all),
+          static_cast<unsigned>(section),
+          static_cast<unsigned>(section * tiles),
+          static_cast<int>(all * tiles)};
+}
+
+BackwardParams BackwardParamsOf(const BackwardArgs& args, int query_tile) {
+  const Workspace places = PlacesOf(args, query_tile);
+  char* workspace = static_cast<char*>(args.workspace);
+  return {.args = args,
+          .schedule = {},
+          .statistics = reinterpret_cast<RowStatistic*>(workspace + places.statistics),
+          .maps = reinterpret_cast<RowMap*>(workspace + places.maps),
+          .learned = reinterpret_cast<double*>(workspace + places.learned),
+          .padded = places.padded,
+          .query_tiles = places.query_tiles};
+}
+
+int64_t BackwardWorkspace(const BackwardArgs& args, int query_tile) {
+  return PlacesOf(args, query_tile).bytes;
+}
+
+std::string RunStatistics(const Instance& instance, const BackwardParams& params) {
+  const Shape& shape = params.args.shape;
+  return Run(params.args, instance, "RowStatistics",
+             {{static_cast<unsigned>(params.padded / 8), static_cast<unsigned>(shape.heads),
+               static_cast<unsigned>(shape.batch)},
+              256},
+             &params);
+}
+
+std::string RunSumLearned(const Instance& instance, const BackwardParams& params) {
+  const auto learned = static_cast<unsigned>(Weightings()[params.args.weighting].learned.size());
+  if (learned == 0) return "";
+  return Run(params.args, instance, "SumLearned",
+             {{static_cast<unsigned>(params.args.shape.heads), learned, 1}, 32}, &params);
+}
+
+}  // namespace attnlab::cuda
