@@ -7,7 +7,6 @@
 
 #include <string_view>
 
-#include "kernels/attention.h"
 #include "kernels/dispatch.h"
 #include "kernels/weighting_info.h"
 #include "libs/attention/rows.h"
@@ -50,13 +49,6 @@ at::Tensor EmptyRowsFirst(const at::Tensor& like, int64_t dim) {
   return at::empty({like.size(0), like.size(2), like.size(1), dim}, like.options()).transpose(1, 2);
 }
 
-Operand OperandOf(const at::Tensor& t) {
-  return {t.const_data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
-}
-Result ResultOf(const at::Tensor& t) {
-  return {t.mutable_data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
-}
-
 // The operands of a call in the layout of the kernels, and the problem that points at them.
 struct Call {
   at::Tensor q, k, v;
@@ -70,40 +62,13 @@ struct Call {
         k(Dense(wide && q.is_cpu() ? k.to(at::kFloat) : k)),
         v(Dense(wide && q.is_cpu() ? v.to(at::kFloat) : v)) {
     TORCH_CHECK((q.is_cpu() || q.is_cuda()) && HasType(q), "no attention kernel for ",
-                q.scalar_type(), " tensors on ", q.device(), "; use implementation auto or blocked");
+                q.scalar_type(), " tensors on ", q.device(),
+                "; use implementation auto or blocked");
     for (const at::Tensor& t : head_parameters) learned.push_back(t.to(at::kFloat).contiguous());
   }
 
   void Describe(const AttentionOptions& options, Problem& problem) const {
-    const auto index = FindWeighting(options.weighting);
-    ATTNLAB_CHECK(index.has_value(), options.weighting);
-    problem.weighting = *index;
-    SetDefaultConstants(problem);
-    const WeightingInfo& info = Weightings()[*index];
-    for (size_t i = 0; i < info.constants.size(); ++i) {
-      const auto found = options.constants.find(info.constants[i].name);
-      if (found != options.constants.end())
-        problem.constants[i] = static_cast<float>(found->second);
-    }
-    ATTNLAB_CHECK(learned.size() == info.learned.size(), "head parameters of " + options.weighting);
-    for (size_t i = 0; i < learned.size(); ++i)
-      problem.learned[i] = learned[i].const_data_ptr<float>();
-    problem.shape = {q.size(0), q.size(1), k.size(1), q.size(2), k.size(2), q.size(3), v.size(3)};
-    problem.mask.causal = options.causal;
-    problem.mask.query_offset = options.causal ? k.size(2) - q.size(2) : 0;
-    problem.mask.window = options.window;
-    problem.mask.first_kept = options.first_kept;
-    problem.scale = static_cast<float>(ScaleOf(options, q.size(3)));
-    problem.dtype = TypeOf(q);
-    if (q.is_cuda()) {
-      problem.device = q.device().index();
-      problem.stream = StreamOf(q);
-    }
-    problem.skip_zero_tiles = options.skip_zero_tiles == "auto" ? info.traits.massless
-                                                                : options.skip_zero_tiles == "on";
-    problem.q = OperandOf(q);
-    problem.k = OperandOf(k);
-    problem.v = OperandOf(v);
+    problem = ProblemOf(q, k, v, options, learned);
   }
 };
 
@@ -125,6 +90,47 @@ bool LeavesLiveTiles(const Problem& problem) {
 }
 
 }  // namespace
+
+Operand OperandOf(const at::Tensor& t) {
+  return {t.const_data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
+}
+Result ResultOf(const at::Tensor& t) {
+  return {t.mutable_data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
+}
+
+Problem ProblemOf(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  const AttentionOptions& options, const std::vector<at::Tensor>& learned) {
+  const auto index = FindWeighting(options.weighting);
+  ATTNLAB_CHECK(index.has_value(), options.weighting);
+  Problem problem;
+  problem.weighting = *index;
+  SetDefaultConstants(problem);
+  const WeightingInfo& info = Weightings()[*index];
+  for (size_t i = 0; i < info.constants.size(); ++i) {
+    const auto found = options.constants.find(info.constants[i].name);
+    if (found != options.constants.end()) problem.constants[i] = static_cast<float>(found->second);
+  }
+  ATTNLAB_CHECK(learned.size() == info.learned.size(), "head parameters of " + options.weighting);
+  for (size_t i = 0; i < learned.size(); ++i)
+    problem.learned[i] = learned[i].const_data_ptr<float>();
+  problem.shape = {q.size(0), q.size(1), k.size(1), q.size(2), k.size(2), q.size(3), v.size(3)};
+  problem.mask.causal = options.causal;
+  problem.mask.query_offset = options.causal ? k.size(2) - q.size(2) : 0;
+  problem.mask.window = options.window;
+  problem.mask.first_kept = options.first_kept;
+  problem.scale = static_cast<float>(ScaleOf(options, q.size(3)));
+  problem.dtype = TypeOf(q);
+  if (q.is_cuda()) {
+    problem.device = q.device().index();
+    problem.stream = StreamOf(q);
+  }
+  problem.skip_zero_tiles =
+      options.skip_zero_tiles == "auto" ? info.traits.massless : options.skip_zero_tiles == "on";
+  problem.q = OperandOf(q);
+  problem.k = OperandOf(k);
+  problem.v = OperandOf(v);
+  return problem;
+}
 
 bool HasKernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                const AttentionOptions& options) {
@@ -158,8 +164,8 @@ BlockedOutput KernelForward(const at::Tensor& q, const at::Tensor& k, const at::
     args.shift = result.shift.mutable_data_ptr<float>();
     args.denominator = result.denominator.mutable_data_ptr<float>();
     if (LeavesLiveTiles(args)) {
-      result.live_tiles = at::empty({LiveRows(args.shape), LiveWords(args.shape)},
-                                    q.options().dtype(at::kInt));
+      result.live_tiles =
+          at::empty({LiveRows(args.shape), LiveWords(args.shape)}, q.options().dtype(at::kInt));
       args.live_tiles = static_cast<uint32_t*>(result.live_tiles.mutable_data_ptr());
     }
   }

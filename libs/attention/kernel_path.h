@@ -6,10 +6,23 @@
 
 #include <vector>
 
+#include "kernels/attention.h"
 #include "libs/attention/blocked.h"
 #include "libs/attention/options.h"
 
 namespace attnlab {
+
+// Pointers and strides of `t` [batch, heads, rows, dim], whose last stride is 1.
+Operand OperandOf(const at::Tensor& t);
+Result ResultOf(const at::Tensor& t);
+
+// What a launch needs to know of `options` and operands in the layout of the kernels, on the
+// current stream of their device. The learned numbers are float32 and contiguous.
+Problem ProblemOf(const at::Tensor& q,  // [B, H, T, D]
+                  const at::Tensor& k,  // [B, Hkv, S, D]
+                  const at::Tensor& v,  // [B, Hkv, S, Dv]
+                  const AttentionOptions& options,
+                  const std::vector<at::Tensor>& learned);  // each [H]
 
 // A kernel made for speed takes these operands: any on a CPU in float32 and bfloat16; on a CUDA
 // device 16-bit numbers in the shapes of kernels/cuda/.
