@@ -14,8 +14,6 @@ namespace {
 constexpr int64_t kMostQueries = 64;
 constexpr int64_t kLeastTiles = 2;  // of a warp, or its range is not worth a state
 
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Query rows that share the keys of a key head.
 int64_t RowsOf(const Shape& shape) { return shape.heads / shape.kv_heads * shape.queries; }
 
