@@ -17,6 +17,10 @@ constexpr int64_t kLeastTiles = 2;  // of a warp, or its range is not worth a st
 // Query rows that share the keys of a key head.
 int64_t RowsOf(const Shape& shape) { return shape.heads / shape.kv_heads * shape.queries; }
 
+bool HasExactZeros(const Problem& problem) {
+  return Weightings()[problem.weighting].traits.exact_zeros;
+}
+
 // A block: its warps, tiles in flight of each, query rows, and how many a multiprocessor holds.
 struct Block {
   int warps;
@@ -25,33 +29,37 @@ struct Block {
   int blocks;
 };
 
-Block BlockOf(const Shape& shape) {
-  const int dim = static_cast<int>(shape.head_dim);
-  const int64_t rows = RowsOf(shape);
+// The same whether or not values of weight 0 are skipped, as are the ranges below: so are the bits.
+Block BlockOf(const Problem& problem) {
+  const int dim = static_cast<int>(problem.shape.head_dim);
+  const int64_t rows = RowsOf(problem.shape);
   Block block = {dim == 256 ? 2 : 4, dim == 64 ? 4 : 2, 1, 3};
   if (rows > 1) block.rows = rows <= 8 ? 8 : rows <= 16 || dim == 256 ? 16 : 32;
-  if (block.rows == 32) block.blocks = 2;  // for registers
+  if (block.rows == 32) {
+    block.blocks = 2;                              // for registers
+    if (HasExactZeros(problem)) block.stages = 2;  // for the weights that wait
+  }
   return block;
 }
 
-int SharedBytesOf(const Problem& problem, const Block& block) {
+int SharedBytesOf(const Problem& problem, const Block& block, bool skips) {
   return decode::SharedBytes(static_cast<int>(problem.shape.head_dim), block.warps, block.stages,
-                             block.rows, Skips(problem));
+                             block.rows, skips);
 }
 
 // Ranges of a sequence's keys: the fewest that keep the multiprocessors busy for nearly all of the
 // time, as if blocks ran in rounds.
 int RangesOf(const Problem& problem, const DeviceInfo& device) {
   const Shape& shape = problem.shape;
-  const Block block = BlockOf(shape);
+  const Block block = BlockOf(problem);
   int64_t tiles = CeilDiv(shape.keys, decode::kTile);
   if (problem.mask.window > 0) {
     const int64_t recent = CeilDiv(problem.mask.window + shape.queries, decode::kTile) + 1;
     tiles = std::min(tiles, recent + CeilDiv(problem.mask.first_kept, decode::kTile));
   }
   constexpr int kReserved = 1024;  // bytes of shared memory that each block takes for itself
-  const int fitting =
-      (device.shared_bytes + kReserved) / (SharedBytesOf(problem, block) + kReserved);
+  const int fitting = (device.shared_bytes + kReserved) /
+                      (SharedBytesOf(problem, block, HasExactZeros(problem)) + kReserved);
   const int64_t slots =
       int64_t{device.multiprocessors} * std::max(1, std::min(fitting, block.blocks));
   const int64_t heads = shape.batch * shape.kv_heads * CeilDiv(RowsOf(shape), block.rows);
@@ -87,7 +95,7 @@ bool DecodeTakes(const Problem& problem, int arch) {
 }
 
 Instance DecodeInstance(const Problem& problem, int arch) {
-  const Block block = BlockOf(problem.shape);
+  const Block block = BlockOf(problem);
   Instance instance = InstanceFor(problem, "decode.cuh", arch);
   const auto add = [&](const char* name, int64_t value) {
     instance.macros.emplace_back(name, std::to_string(value));
@@ -110,7 +118,7 @@ int64_t DecodeWorkspace(const ForwardArgs& args, const DeviceInfo& device) {
 std::string RunDecode(const ForwardArgs& args, const DeviceInfo& device) {
   const Shape& shape = args.shape;
   if (shape.batch == 0 || shape.queries == 0) return "";
-  const Block block = BlockOf(shape);
+  const Block block = BlockOf(args);
   decode::DecodeParams params;
   params.args = args;
   params.rows = static_cast<int>(RowsOf(shape));
@@ -125,7 +133,7 @@ std::string RunDecode(const ForwardArgs& args, const DeviceInfo& device) {
   const auto batch = static_cast<unsigned>(shape.batch);
   Launch ranges = {{kv_heads * params.row_tiles, static_cast<unsigned>(params.ranges), batch},
                    32u * block.warps,
-                   SharedBytesOf(args, block)};
+                   SharedBytesOf(args, block, Skips(args))};
   std::string error = Run(args, instance, "DecodeRanges", ranges, &params);
   if (!error.empty()) return error;
   Launch merge = {{kv_heads * params.rows, batch, 1}, static_cast<unsigned>(shape.head_dim)};
