@@ -2,18 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
+#include "kernels/cuda/device/hopper_params.h"
 #include "kernels/cuda/instances.h"
 #include "kernels/cuda/tiled.h"
 #include "kernels/weighting_info.h"
-
-namespace attnlab::hopper {
-struct alignas(64) TensorMap {
-  CUtensorMap map;
-};
-}  // namespace attnlab::hopper
-
-#include "kernels/cuda/device/hopper_params.h"
 
 namespace attnlab::cuda {
 namespace {
@@ -41,11 +35,15 @@ std::string Encode(const Problem& problem, const Operand& operand, int64_t heads
                                 stride(operand.batch_stride, problem.shape.batch)};
   const cuuint32_t box[] = {64, static_cast<cuuint32_t>(rows), 1, 1};
   const cuuint32_t steps[] = {1, 1, 1, 1};
-  return Describe("cuTensorMapEncodeTiled",
-                  driver->cuTensorMapEncodeTiled(
-                      &map.map, type, 4, const_cast<void*>(operand.data), sizes, strides, box, steps,
-                      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+  CUtensorMap encoded;
+  static_assert(sizeof(encoded) == sizeof(map));
+  error = Describe("cuTensorMapEncodeTiled",
+                   driver->cuTensorMapEncodeTiled(
+                       &encoded, type, 4, const_cast<void*>(operand.data), sizes, strides, box,
+                       steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+  std::memcpy(&map, &encoded, sizeof(map));
+  return error;
 }
 
 // One block a multiprocessor; `elements` of tiles in shared memory, beside barriers and alignment.

@@ -251,7 +251,7 @@ struct Warp {
       shift[t][j] = higher;
       mass[t][j] *= step.keep[t][j];
     }
-    const Number m(shift[t][j]);
+    const Shift m(shift[t][j]);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const Weights<Number> weights = variant.Weigh(Number(x[h]), m);

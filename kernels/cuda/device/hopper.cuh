@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/device/element.cuh"
+#include "kernels/cuda/device/hopper_params.h"
 
 namespace attnlab::hopper {
 
@@ -78,10 +79,6 @@ __device__ __forceinline__ void TakeRegisters() {
 }
 
 // --- bulk tensor copies ---
-
-struct alignas(64) TensorMap {
-  char opaque[128];
-};
 
 __device__ __forceinline__ void Prefetch(const TensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(reinterpret_cast<uint64_t>(&map)) : "memory");

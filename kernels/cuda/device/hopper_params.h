@@ -1,10 +1,15 @@
-// Arguments of the sm_90a kernels, filled by kernels/cuda/hopper.cc. Whoever includes this has
-// defined TensorMap, 128 bytes.
+// Arguments of the sm_90a kernels, filled by kernels/cuda/hopper.cc.
 #pragma once
 
 #include "kernels/cuda/device/params.h"
 
 namespace attnlab::hopper {
+
+// What the copy engine knows of a tensor: a CUtensorMap, whose own alignment differs between
+// releases of CUDA.
+struct alignas(64) TensorMap {
+  char opaque[128];
+};
 
 // How large a score of a group of 64 queries can be: reach * |k| + offset + slope * key.
 struct QueryBound {
