@@ -6,10 +6,12 @@
 // (1: the warp's rows stay in registers), ATTNLAB_RESIDENT.
 #pragma once
 
-#include "kernels/cuda/device/mma.cuh"
+#include "kernels/cuda/device/ampere.cuh"
 #include "kernels/cuda/device/work.cuh"
 
 namespace attnlab::mma {
+
+using namespace ampere;
 
 inline constexpr int kDim = ATTNLAB_HEAD_DIM;
 inline constexpr int kWarps = ATTNLAB_WARPS;
@@ -139,8 +141,8 @@ __device__ __forceinline__ void MultiplyRows(Accumulators<kTile>& c, const Rows&
       LoadMatrices(right, (address ^ (32 * k)) + 16 * n * kRowBytes);
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) {
-        Multiply<Element>(c[i][2 * n], left[i], right[0], right[1]);
-        Multiply<Element>(c[i][2 * n + 1], left[i], right[2], right[3]);
+        MultiplyAdd<Element>(c[i][2 * n], left[i], {right[0], right[1]});
+        MultiplyAdd<Element>(c[i][2 * n + 1], left[i], {right[2], right[3]});
       }
     }
   }
@@ -158,8 +160,8 @@ __device__ __forceinline__ void AddWeighted(Accumulators<kDim>& c, const Packed<
       LoadTransposed(right, (address ^ (32 * n)) + 16 * k * kRowBytes);
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) {
-        Multiply<Element>(c[i][2 * n], w[i][k], right[0], right[1]);
-        Multiply<Element>(c[i][2 * n + 1], w[i][k], right[2], right[3]);
+        MultiplyAdd<Element>(c[i][2 * n], w[i][k], {right[0], right[1]});
+        MultiplyAdd<Element>(c[i][2 * n + 1], w[i][k], {right[2], right[3]});
       }
     }
   }
