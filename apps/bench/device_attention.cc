@@ -6,9 +6,7 @@
 
 #include "apps/bench/device_peers.h"
 #include "apps/bench/device_session.h"
-#include "apps/bench/plan.h"
 #include "apps/bench/trained.h"
-#include "libs/core/log.h"
 #include "libs/core/status.h"
 
 namespace attnlab {
@@ -20,7 +18,7 @@ constexpr int64_t kHidden = 2048;   // heads times head dim
 // One contender that passed its check, ready to be timed.
 struct Entry {
   Contender contender;
-  std::string kernel;
+  KernelNames kernels;
   Deviations deviations;
   std::unique_ptr<DeviceProblem> problem;
   std::unique_ptr<DeviceProblem> unskipped;  // the same without skipping; null: not measured
@@ -122,17 +120,13 @@ class AttentionBench {
     std::vector<Entry> entries;
     for (Contender contender : contenders) {
       if (skip_gain) contender.options.skip_zero_tiles = "on";
-      const std::string kernel = session_.KernelOf(contender, inputs);
-      if (kernel.empty()) {
-        LogInfo(contender.kernel + ": no such kernel for " + contender.options.weighting + " of " +
-                DTypeName(inputs.q.scalar_type()) + ", d " + std::to_string(inputs.q.size(3)));
-        continue;
-      }
+      const std::optional<KernelNames> kernels = session_.Kernels(contender, inputs);
+      if (!kernels) continue;
       const Deviations* deviations = session_.Check(contender, inputs);
       if (deviations == nullptr) continue;
       Entry& entry = entries.emplace_back();
       entry.contender = contender;
-      entry.kernel = kernel;
+      entry.kernels = *kernels;
       entry.deviations = *deviations;
       entry.problem = std::make_unique<DeviceProblem>(inputs, contender, /*gradients=*/true);
       if (!skip_gain || !contender.SkipsTiles()) continue;
@@ -160,8 +154,9 @@ class AttentionBench {
     std::vector<Measurement> rows;
     size_t next = peers.size();
     for (Entry& entry : entries) {
-      Measurement& row = rows.emplace_back(
-          RowOf(inputs, entry.contender.options, entry.kernel, pass, timings[next++]));
+      Measurement& row = rows.emplace_back(RowOf(
+          inputs, entry.contender.options,
+          pass.backward ? entry.kernels.backward : entry.kernels.forward, pass, timings[next++]));
       if (entry.unskipped != nullptr) row.skip_gain = timings[next++].seconds / row.seconds;
       if (entry.contender.SkipsTiles()) row.skipped = entry.problem->SkippedShare(pass.ours);
       const Deviations& d = entry.deviations;

@@ -6,7 +6,6 @@
 
 #include "apps/bench/device_peers.h"
 #include "apps/bench/device_session.h"
-#include "apps/bench/plan.h"
 #include "libs/core/status.h"
 
 namespace attnlab {
@@ -49,13 +48,13 @@ std::vector<Entry> Admit(DeviceSession& session, const std::vector<Inputs>& cach
   std::vector<Entry> entries;
   for (Contender& contender :
        ContendersOf(lists, /*causal=*/true, caches[0].q.size(1), session.device())) {
-    const std::string kernel = session.KernelOf(contender, caches[0]);
-    if (kernel.empty()) continue;
+    const std::optional<KernelNames> kernels = session.Kernels(contender, caches[0]);
+    if (!kernels) continue;
     const Deviations* deviations = session.Check(contender, caches[0]);
     if (deviations == nullptr) continue;
     Entry& entry = entries.emplace_back();
     entry.contender = contender;
-    entry.kernel = kernel;
+    entry.kernel = kernels->forward;
     entry.deviations = *deviations;
     for (const Inputs& cache : caches) {
       entry.problems.push_back(std::make_unique<DeviceProblem>(cache, contender, false));

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "apps/bench/plan.h"
 #include "libs/core/log.h"
 #include "libs/core/status.h"
 #include "libs/io/result_names.h"
@@ -89,10 +88,13 @@ absl::Status DeviceSession::Measure() {
   return record_.Write(names::kCopyBandwidth, CopyMetric(bandwidth));
 }
 
-std::string DeviceSession::KernelOf(const Contender& contender, const Inputs& inputs) const {
-  const std::string name = KernelName(kind_, contender.On(inputs), arch_);
-  if (name == "none" || (contender.kernel != "best" && name != contender.kernel)) return "";
-  return name;
+std::optional<KernelNames> DeviceSession::Kernels(const Contender& contender,
+                                                  const Inputs& inputs) const {
+  const KernelNames names = KernelsOf(kind_, contender.On(inputs), arch_);
+  const bool whole = kind_ == BenchKind::kDecode || names.backward != "none";
+  if (names.forward != "none" && whole) return names;
+  LogInfo(absl::StrCat(contender.kernel, ": no such kernel for ", CheckKey(contender, inputs)));
+  return std::nullopt;
 }
 
 const Deviations* DeviceSession::Check(const Contender& contender, const Inputs& inputs) {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "apps/bench/device_check.h"
 #include "apps/bench/flags.h"
 #include "apps/bench/gpu_timer.h"
+#include "apps/bench/plan.h"
 #include "apps/bench/record.h"
 
 namespace attnlab {
@@ -25,8 +28,8 @@ class DeviceSession {
   // FLOP/s of the matrix product, or bytes a second of the copy.
   double reach() const { return reach_; }
 
-  // The name of what runs `contender` on `inputs`; "" where no kernel takes it.
-  std::string KernelOf(const Contender& contender, const Inputs& inputs) const;
+  // What runs `contender` on `inputs`; nothing, which is logged, where a pass has no kernel.
+  std::optional<KernelNames> Kernels(const Contender& contender, const Inputs& inputs) const;
 
   // The deviations of `contender` on a smaller problem like `inputs`, once each. Null when they are
   // too large, which is logged and makes Finish fail.

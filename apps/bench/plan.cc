@@ -55,8 +55,9 @@ absl::StatusOr<int> ArchOf(int ordinal) {
   return device->arch;
 }
 
-std::string KernelName(BenchKind kind, const Problem& problem, int arch) {
-  return PlanOf(kind, problem, arch).name;
+KernelNames KernelsOf(BenchKind kind, const Problem& problem, int arch) {
+  const cuda::Plan plan = PlanOf(kind, problem, arch);
+  return {plan.name, plan.backward};
 }
 
 absl::Status CompileKernels(BenchKind kind, const std::vector<Problem>& problems, int arch,
@@ -81,7 +82,7 @@ constexpr char kNoCuda[] = "this program was built without CUDA headers";
 }  // namespace
 
 absl::StatusOr<int> ArchOf(int) { return absl::FailedPreconditionError(kNoCuda); }
-std::string KernelName(BenchKind, const Problem&, int) { return "none"; }
+KernelNames KernelsOf(BenchKind, const Problem&, int) { return {"none", "none"}; }
 absl::Status CompileKernels(BenchKind, const std::vector<Problem>&, int, int64_t) {
   return absl::FailedPreconditionError(kNoCuda);
 }

@@ -14,8 +14,11 @@ namespace attnlab {
 // 10 times the compute capability of CUDA device `ordinal`: 90.
 absl::StatusOr<int> ArchOf(int ordinal);
 
-// The name of the kernels that run `problem` ("hopper"); "none" where none takes it.
-std::string KernelName(BenchKind kind, const Problem& problem, int arch);
+// The kernels that run `problem` ("hopper"), "none" where none takes it; a decode has no backward.
+struct KernelNames {
+  std::string forward, backward;
+};
+KernelNames KernelsOf(BenchKind kind, const Problem& problem, int arch);
 
 // Compiles what `problems` need and the cache of kernels lacks, `jobs` kernels at the same time, a
 // line of the log each. Needs no device; call it before anything has started threads.
