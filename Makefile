@@ -22,8 +22,8 @@ build:
 	[ -f $(BUILD)/build.ninja ] || cmake --preset $(PRESET)
 	ninja -C $(BUILD)
 
-bench: build  ## the attention kernels: checked, then timed beside LibTorch's
-	$(BUILD)/bin/bench
+bench: build  ## the attention kernels of the GPU, else of the CPU: checked, then timed beside LibTorch's
+	$(BUILD)/bin/bench attention
 
 bundle: build  ## build/bundle: the programs and the libraries that a machine with only LibTorch lacks
 	third_party/bundle $(BUILD) build/bundle

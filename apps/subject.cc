@@ -95,7 +95,9 @@ absl::StatusOr<Subject> OpenSubject(const SubjectOptions& options) {
   }
   subject.forward.bfloat16 = precision == "bfloat16";
   ATTNLAB_ASSIGN_OR_RETURN(subject.tokenizer, OpenTokenizer(options, folder));
-  ATTNLAB_ASSIGN_OR_RETURN(subject.held_out, OpenHeldOut(options, run, subject.model->config()));
+  if (options.open_held_out) {
+    ATTNLAB_ASSIGN_OR_RETURN(subject.held_out, OpenHeldOut(options, run, subject.model->config()));
+  }
   return subject;
 }
 

@@ -21,6 +21,7 @@ struct SubjectOptions {
   std::string device = "auto";
   std::string precision;        // float32 or bfloat16; empty: the recipe's, else float32
   int64_t sequence_length = 0;  // of held-out sequences; 0: the recipe's, else the model's longest
+  bool open_held_out = true;    // false: Subject::held_out stays null
   int64_t limit = 0;            // held-out sequences; 0: all of a text, the recipe's of a task
 };
 

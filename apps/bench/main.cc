@@ -1,112 +1,76 @@
-// bench: checks each variant's kernels against float64, then times them beside LibTorch's flash
-// attention. Standard output is a table: milliseconds, GFLOP/s (4 operations a visible pair, head
-// and dim forward, 2.5 times that backward), how many times as fast as the peer, and how many
-// times as long as the same operations take in a large matrix product.
-#include <algorithm>
-#include <thread>
+// bench attention | decode: checks attention kernels against float64, then times them beside
+// LibTorch's in the same process.
+#include <string>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "apps/bench/peer.h"
-#include "apps/cli.h"
-#include "kernels/dispatch.h"
-#include "kernels/weighting_info.h"
+#include "apps/bench/cpu_attention.h"
+#include "apps/bench/device_attention.h"
+#include "apps/bench/device_decode.h"
+#include "apps/bench/device_session.h"
 #include "libs/core/status.h"
 
 namespace attnlab {
 namespace {
 
-struct Options {
-  std::vector<std::string> variants;
-  int64_t batch = 1, heads = 8, kv_heads = 0, tokens = 1024, dim = 64, runs = 15;
-  int64_t threads = std::max(1u, std::thread::hardware_concurrency());
-  bool full = false;
-};
-
-struct Column {
-  double seconds;
-  double flops;
-  double peer_seconds;
-};
-
-void PrintColumn(const Column& column, double peak) {
-  absl::PrintF(" %9.3f %8.1f %6.2fx %6.2fx", column.seconds * 1e3,
-               column.flops / column.seconds / 1e9, column.peer_seconds / column.seconds,
-               column.seconds / (column.flops / peak));
+absl::Status RunAttention(const BenchFlags& flags) {
+  if (flags.compile) return CompileAttention(flags);
+  ATTNLAB_ASSIGN_OR_RETURN(const at::Device device, DeviceOf(flags));
+  return device.is_cuda() ? RunDeviceAttention(flags, device) : RunCpuAttention(flags);
 }
 
-absl::Status BenchVariant(int weighting, const Options& options, double peak) {
-  const char* name = Weightings()[weighting].text.name;
-  const int64_t kv_heads = options.kv_heads > 0 ? options.kv_heads : options.heads;
-  const Shape shape{options.batch,  options.heads, kv_heads,   options.tokens,
-                    options.tokens, options.dim,   options.dim};
-  const std::string wrong = CheckKernels(weighting, shape, !options.full);
-  if (!wrong.empty()) return absl::InternalError(absl::StrFormat("%s: %s", name, wrong));
-
-  BenchProblem problem(weighting, shape, !options.full);
-  Shape peer_shape = shape;
-  peer_shape.kv_heads = shape.heads;
-  const BenchProblem peer_problem(0, peer_shape, !options.full);
-  const Peer peer = MakePeer(peer_problem);
-  const char* failed = nullptr;
-  const std::vector<double> seconds =
-      TimeInTurns(static_cast<int>(options.runs),
-                  {[&] { failed = Forward(problem.forward); }, peer.forward,
-                   [&] { failed = Backward(problem.backward); }, peer.backward});
-  if (failed != nullptr) return absl::InternalError(absl::StrFormat("%s: %s", name, failed));
-  absl::PrintF("%-18s", name);
-  PrintColumn({seconds[0], problem.ForwardFlops(), seconds[1]}, peak);
-  PrintColumn({seconds[2], problem.BackwardFlops(), seconds[3]}, peak);
-  absl::PrintF("\n");
-  return absl::OkStatus();
+absl::Status RunDecode(const BenchFlags& flags) {
+  if (flags.compile) return CompileDecode(flags);
+  ATTNLAB_ASSIGN_OR_RETURN(const at::Device device, DeviceOf(flags));
+  if (!device.is_cuda()) {
+    return absl::InvalidArgumentError("bench decode needs a CUDA device, and there is none");
+  }
+  return RunDeviceDecode(flags, device);
 }
 
-absl::Status Bench(const Options& options) {
-  ShareThreads(static_cast<int>(options.threads));
-  std::vector<int> weightings;
-  for (const std::string& name : options.variants) {
-    const std::optional<int> weighting = FindWeighting(name);
-    if (!weighting) {
-      std::vector<std::string> known;
-      for (const WeightingInfo& info : Weightings()) known.push_back(info.text.name);
-      return absl::InvalidArgumentError(absl::StrCat("--variants: no variant ", name,
-                                                     "; there are ", absl::StrJoin(known, ", ")));
-    }
-    weightings.push_back(*weighting);
-  }
-  for (int i = 0; options.variants.empty() && i < static_cast<int>(Weightings().size()); ++i) {
-    weightings.push_back(i);
-  }
-  const double peak = MeasurePeakRate();
-  absl::PrintF("B %d, H %d, T %d, d %d, %s, float32, %d threads, %s, matrix product %.0f GFLOP/s\n",
-               options.batch, options.heads, options.tokens, options.dim,
-               options.full ? "full" : "causal", options.threads, InstructionSets()[0], peak / 1e9);
-  absl::PrintF("%-18s %9s %8s %7s %7s %9s %8s %7s %7s\n", "variant", "fwd ms", "GFLOP/s", "/peer",
-               "/floor", "bwd ms", "GFLOP/s", "/peer", "/floor");
-  for (int weighting : weightings) {
-    ATTNLAB_RETURN_IF_ERROR(BenchVariant(weighting, options, peak));
-  }
-  return absl::OkStatus();
+int AttentionMain(int argc, char** argv, const std::vector<std::string>& command) {
+  BenchFlags flags;
+  flags.command = command;
+  Cli cli(
+      "bench attention",
+      "Checks forward and backward of the attention kernels against float64, then times them "
+      "beside LibTorch's: flash attention on a CPU; flash, cuDNN and memory-efficient attention "
+      "on a CUDA device.",
+      {"bench attention --device cpu", "bench attention --variants softmax,softpick --tokens 4096",
+       "bench attention --device cpu --batch 32 --heads 2 --tokens 64 --dim 32",
+       "bench attention --device cuda --mask causal,full --out runs/bench",
+       "bench attention --device cuda --dead 0.5 --dim 64 --tokens 8192",
+       "bench attention --device cuda --inputs trained:runs/books/softpick",
+       "bench attention --compile --arch 90"});
+  flags.Declare(BenchKind::kAttention, cli);
+  return cli.Run(argc, argv, [&] { return RunAttention(flags); });
+}
+
+int DecodeMain(int argc, char** argv, const std::vector<std::string>& command) {
+  BenchFlags flags;
+  flags.command = command;
+  Cli cli(
+      "bench decode",
+      "Checks the decode kernels of a CUDA device against float64, then times one query a "
+      "sequence on a cache of keys and values, beside LibTorch's flash and cuDNN attention.",
+      {"bench decode", "bench decode --batch 64 --heads 32 --kv-heads 8 --dim 128 --tokens 4096",
+       "bench decode --compile --arch 90"});
+  flags.Declare(BenchKind::kDecode, cli);
+  return cli.Run(argc, argv, [&] { return RunDecode(flags); });
 }
 
 }  // namespace
 }  // namespace attnlab
 
 int main(int argc, char** argv) {
-  attnlab::Options options;
+  const std::vector<std::string> command(argv, argv + argc);
+  const std::string name = argc > 1 ? argv[1] : "";
+  if (name == "attention") return attnlab::AttentionMain(argc - 1, argv + 1, command);
+  if (name == "decode") return attnlab::DecodeMain(argc - 1, argv + 1, command);
+  std::string what;
   attnlab::Cli cli("bench", "Checks and times the attention kernels beside LibTorch's.",
-                   {"bench", "bench --variants softmax,softpick --tokens 4096",
-                    "bench --batch 32 --heads 2 --tokens 64 --dim 32"});
-  cli.List("variants", options.variants, "variants to run; all if none is named");
-  cli.Option("batch", options.batch, "sequences");
-  cli.Option("heads", options.heads, "query heads");
-  cli.Option("kv-heads", options.kv_heads, "key heads; 0 = as many as query heads");
-  cli.Option("tokens", options.tokens, "sequence length");
-  cli.Option("dim", options.dim, "head dim");
-  cli.Option("runs", options.runs, "timed runs, of which the middle counts");
-  cli.Option("threads", options.threads, "cores");
-  cli.Flag("full", options.full, "no causal mask");
-  return cli.Run(argc, argv, [&] { return attnlab::Bench(options); });
+                   {"bench attention", "bench decode", "bench attention --help"});
+  cli.Positional("COMMAND", what, "attention or decode; each has a --help");
+  return cli.Run(argc, argv, [&] {
+    return attnlab::UsageError(absl::StrCat("no command ", what, "; there are attention, decode"));
+  });
 }

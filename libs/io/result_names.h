@@ -47,4 +47,10 @@ inline constexpr char kSweepTable[] = "sweep";
 inline constexpr char kSweepBaseline[] = "none";  // in "method": the model as it was trained
 inline constexpr char kMatrixTable[] = "matrices";
 
+// Of the bench: tables with a row a timed pass, and what the device reaches otherwise.
+inline constexpr char kAttentionTable[] = "attention";
+inline constexpr char kDecodeTable[] = "decode";
+inline constexpr char kMatrixProductRate[] = "matrix_product_rate";  // metric, TFLOP/s
+inline constexpr char kCopyBandwidth[] = "copy_bandwidth";           // metric, GB/s
+
 }  // namespace attnlab::names

@@ -14,6 +14,7 @@
 #include "libs/core/files.h"
 #include "libs/core/status.h"
 #include "libs/io/result_names.h"
+#include "libs/report/bench_tables.h"
 #include "libs/report/figures.h"
 #include "libs/report/sweep_tables.h"
 #include "libs/report/tables.h"
@@ -269,12 +270,15 @@ Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts) {
   sections.push_back(DeadHeadSection(set, series, heads));
   sections.push_back(OptimizationSection(set, series));
   Section tasks{"Tasks", "", {}, {}}, stored{"Tables", "", {}, {}},
-      compression{"Compression", "", {}, {}}, all{"All metrics", "", {}, {}};
+      compression{"Compression", "", {}, {}}, kernels{"Kernels", "", {}, {}},
+      all{"All metrics", "", {}, {}};
   AddTable(EvalTable(set), tasks.blocks);
   for (Table& table : SweepTables(set)) AddTable(std::move(table), compression.blocks);
+  for (Table& table : BenchTables(set)) AddTable(std::move(table), kernels.blocks);
   for (Table& table : StoredTables(set)) AddTable(std::move(table), stored.blocks);
   AddTable(MetricsTable(set), all.blocks);
   sections.push_back(std::move(compression));
+  sections.push_back(std::move(kernels));
   sections.push_back(std::move(tasks));
   sections.push_back(std::move(stored));
   sections.push_back(std::move(all));

@@ -9,19 +9,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/io/result_names.h"
+#include "libs/report/tables.h"
 #include "libs/report/text.h"
 
 namespace attnlab {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-const Column* FindColumn(const std::vector<Column>& columns, const std::string& name) {
-  for (const Column& column : columns) {
-    if (column.name == name) return &column;
-  }
-  return nullptr;
-}
 
 struct Place {
   std::string variant, method;  // "softpick", "hqq bits=4"

@@ -124,6 +124,13 @@ std::vector<std::string> RunHeader(const RunSet& set, std::vector<std::string> f
 
 }  // namespace
 
+const Column* FindColumn(const std::vector<Column>& columns, const std::string& name) {
+  for (const Column& column : columns) {
+    if (column.name == name) return &column;
+  }
+  return nullptr;
+}
+
 Table SummaryTable(const RunSet& set) {
   const std::vector<SummaryColumn> columns = SummaryColumns(set);
   Table table;

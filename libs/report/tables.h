@@ -1,6 +1,7 @@
 // The tables of a report. A table without rows means that no run has anything of the kind.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "libs/report/bars.h"
@@ -8,6 +9,9 @@
 #include "libs/report/run_set.h"
 
 namespace attnlab {
+
+// The column of this name, null when there is none.
+const Column* FindColumn(const std::vector<Column>& columns, const std::string& name);
 
 // One row a run, and before the runs of a group one row with their mean and range.
 Table SummaryTable(const RunSet& set);

@@ -227,5 +227,41 @@ TEST(Report, SweepComparesVariants) {
   ExpectSelfContained(pages.html);
 }
 
+// Of a bench: a table for each pass, lengths side by side, LibTorch's rows last.
+TEST(Report, BenchShowsRatesAndPeers) {
+  RunResults run;
+  run.info = {"bench", "attention", ""};
+  run.status = "finished";
+  run.provenance.device = "NVIDIA H200";
+  run.provenance.driver = "580.1";
+  run.metrics["matrix_product_rate"] = {700, "matrix product", "TFLOP/s"};
+  const auto same = [](const std::string& text) { return std::vector<std::string>(4, text); };
+  run.tables["attention"] = {{"variant", "", {}, {"softpick", "softmax", "softpick", "softmax"}},
+                             {"kernel", "", {}, {"hopper", "flash", "hopper", "flash"}},
+                             {"dtype", "", {}, same("bfloat16")},
+                             {"mask", "", {}, same("causal")},
+                             {"pass", "", {}, same("forward")},
+                             {"inputs", "", {}, same("random")},
+                             {"dim", "", {64, 64, 64, 64}, {}},
+                             {"T", "", {2048, 2048, 4096, 4096}, {}},
+                             {"B", "", {8, 8, 4, 4}, {}},
+                             {"H", "", {32, 32, 32, 32}, {}},
+                             {"Hkv", "", {32, 32, 32, 32}, {}},
+                             {"rate", "TFLOP/s", {410.2, 350, 480.6, 400}, {}},
+                             {"flash", "", {1.172, NAN, 1.2, NAN}, {}},
+                             {"of_device", "", {0.58, 0.5, 0.686, 0.571}, {}},
+                             {"skipped", "", {NAN, NAN, NAN, NAN}, {}},
+                             {"sm_clock", "MHz", {1755, 1755, 1980, 1980}, {}}};
+  const Pages pages = Report({run}, "bench");
+  EXPECT_THAT(
+      pages.markdown,
+      AllOf(HasSubstr("### attention, forward, bfloat16, d 64, causal, H 32\n"),
+            HasSubstr("| variant | kernel | T 2048, B 8 | T 4096, B 4 | × flash | of device |"),
+            HasSubstr("| softpick | hopper | 410.2 | 480.6 | 1.20 | 68.60 % |\n"
+                      "| softmax | flash | 350 | 400 | – | 57.10 % |"),
+            HasSubstr("NVIDIA H200, driver 580.1, 1755 to 1980 MHz, matrix product 700 TFLOP/s")));
+  ExpectSelfContained(pages.html);
+}
+
 }  // namespace
 }  // namespace attnlab
