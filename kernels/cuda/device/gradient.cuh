@@ -11,7 +11,9 @@ namespace attnlab {
 
 struct ScoreGradient {
   float weight;  // P; max(P, 0) if Rectifies()
-  float score;   // dS
+  float score;   // dS = pull - mass delta
+  float pull;    // W' dO . v / den
+  float mass;    // M' / den
 };
 
 // `x` is the score after the map, or q . k if the variant has none; `dp` is dO . v.
@@ -20,12 +22,15 @@ __device__ __forceinline__ ScoreGradient GradientOf(const Variant& variant, floa
   const Dual<Number> s = {ScoreNumber(x, scale), Number(1.0f)};
   const Shift m(row.shift * (1.0f / kLog2E), row.shift, row.exp_minus);
   const Weights<Dual<Number>> w = variant.Weigh(s, m);
-  ScoreGradient gradient = {w.weight.value.value, w.weight.slope.Value() * dp};
-  if (!Variant::kTraits.no_mass) gradient.score -= w.mass.slope.Value() * row.delta;
+  ScoreGradient gradient = {w.weight.value.value, 0.0f, w.weight.slope.Value() * dp, 0.0f};
+  if (!Variant::kTraits.no_mass) gradient.mass = w.mass.slope.Value();
   if (!kShifted) {
     gradient.weight *= row.inverse;
-    gradient.score *= row.inverse;
+    gradient.pull *= row.inverse;
+    gradient.mass *= row.inverse;
   }
+  gradient.score = gradient.pull;
+  if (!Variant::kTraits.no_mass) gradient.score -= gradient.mass * row.delta;
   return gradient;
 }
 

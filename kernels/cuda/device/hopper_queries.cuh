@@ -89,8 +89,7 @@ struct Consumer {
   RowLimits limits[2];
   ScoreMap map[2];
   RowStatistic statistic[2];
-  // Sums over keys of dS, of dS x and of dS key, for what the score map learns.
-  float sum[2], sum_x[2], sum_key[2];
+  LearnedSums<float> sums[2];
   float q_grad[kDim / 2];
   float s[kKeyTile / 2];
   float dp[kKeyTile / 2];
@@ -117,7 +116,7 @@ struct Consumer {
       limits[r] = LimitsOf(mask, query, queries, keys);
       map[r] = ScoreMapOf(params.args, variant, RowOf(params.args, mask, work.head, query));
       statistic[r] = params.statistics[head * params.padded + query];
-      sum[r] = sum_x[r] = sum_key[r] = 0.0f;
+      sums[r] = {};
     }
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) q_grad[i] = 0.0f;
@@ -134,17 +133,16 @@ struct Consumer {
     float pair = 0.0f;
     ForEachHeld<kKeyTile>([&](int r, int c, int i) {
       const float x = MappedScore(r, column + c, s[i]);
-      float grad = GradientOf(variant, x, kUsed ? dp[i] : 0.0f, map[r].gain, statistic[r]).score;
-      if (kPartial && !limit[r].Sees(c, column, mask.key_documents)) grad = 0.0f;
-      if (kLearns && kMapped) {
-        sum[r] += grad;
-        sum_x[r] = fmaf(grad, s[i], sum_x[r]);
-        sum_key[r] = fmaf(grad, column + c, sum_key[r]);
+      const float out_dot = kUsed ? dp[i] : 0.0f;
+      ScoreGradient gradient = GradientOf(variant, x, out_dot, map[r].gain, statistic[r]);
+      if (kPartial && !limit[r].Sees(c, column, mask.key_documents)) gradient = {};
+      if (kLearns) {
+        sums[r].Add(gradient.weight, gradient.pull, gradient.mass, s[i], out_dot, column + c);
       }
       if (i % 2 == 0) {
-        pair = grad;
+        pair = gradient.score;
       } else {
-        grads[i / 2] = Pack<Element>(pair, grad);
+        grads[i / 2] = Pack<Element>(pair, gradient.score);
       }
     });
   }
@@ -213,20 +211,13 @@ struct Consumer {
 
   // Sums over the tile's rows in one order: threads of a row, rows of a warp, warps of the block.
   __device__ __forceinline__ void StoreLearned(const Work& work) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      for (int step = 1; step < 4; step *= 2) {
-        sum[r] += __shfl_xor_sync(~0u, sum[r], step);
-        sum_x[r] += __shfl_xor_sync(~0u, sum_x[r], step);
-        sum_key[r] += __shfl_xor_sync(~0u, sum_key[r], step);
-      }
-    }
+    for (LearnedSums<float>& row : sums) row.AddThreads();
     for (int p = 0; p < static_cast<int>(Variant::kLearned.size()); ++p) {
       double grad = 0.0;
       for (int r = 0; r < 2 && lane % 4 == 0; ++r) {
         if (Query(work, r) >= queries) continue;
         grad += LearnedGradient(variant, params.args, mask, work.batch, work.head, Query(work, r), p,
-                                statistic[r].delta, {sum[r], sum_x[r], sum_key[r]});
+                                sums[r]);
       }
       for (int step = 16; step > 0; step /= 2) grad += __shfl_xor_sync(~0u, grad, step);
       if (lane == 0) storage.learned[group][threadIdx.x / 32 % 4][p] = grad;

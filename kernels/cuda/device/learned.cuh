@@ -6,17 +6,49 @@
 
 namespace attnlab {
 
-// Sums over a row's keys that the gradients of its score map are made of.
-struct MapSums {
-  double score;    // dS
-  double product;  // dS (q . k)
-  double key;      // dS (place of the key)
+// Sums over a row's keys that the gradients of what its head learns are made of. dS = W' dP - M' delta
+// is linear in delta = dO . o, and the o that the forward left is rounded, which whole rows of dS
+// would not forgive: terms with W' and with M' stay apart here, and delta is the sum of P dP.
+template <class F>
+struct LearnedSums {
+  F pull, pull_x, pull_key;  // of W' dP / den, times q . k, times the place of the key
+  F mass, mass_x, mass_key;  // of M' / den, likewise
+  F delta;                   // of P dP
+
+  // `x` is q . k, `dp` is dO . v.
+  __device__ __forceinline__ void Add(F weight, F pull_of, F mass_of, F x, F dp, int key) {
+    delta += (weight > F(0) ? weight : F(0)) * dp;
+    if (!kMapped) return;
+    pull += pull_of;
+    pull_x += pull_of * x;
+    pull_key += pull_of * static_cast<F>(key);
+    if (Variant::kTraits.no_mass) return;
+    mass += mass_of;
+    mass_x += mass_of * x;
+    mass_key += mass_of * static_cast<F>(key);
+  }
+
+  // Over the four threads that hold a row, in every one of them.
+  __device__ __forceinline__ void AddThreads() {
+    for (F* sum : {&pull, &pull_x, &pull_key, &mass, &mass_x, &mass_key, &delta}) {
+      *sum += __shfl_xor_sync(~0u, *sum, 1);
+      *sum += __shfl_xor_sync(~0u, *sum, 2);
+    }
+  }
 };
 
+// slope * sum; where the variant has no such term the sum is not asked for.
+template <class F>
+__device__ __forceinline__ double Term(float slope, F pull, F mass, F delta) {
+  if (slope == 0.0f) return 0.0;
+  return slope * (static_cast<double>(pull) - static_cast<double>(mass) * static_cast<double>(delta));
+}
+
 // The share of row `query` in the gradient of learned number p: sum_j dS ds/dp + dTail/dp dden.
+template <class F>
 __device__ __forceinline__ double LearnedGradient(const Variant& variant, const BackwardArgs& args,
                                                   const Mask& mask, int batch, int head, int query,
-                                                  int p, float delta, const MapSums& sums) {
+                                                  int p, const LearnedSums<F>& sums) {
   const Row<float> row = RowOf(args, mask, head, query);
   Row<Dual<float>> dual;
   dual.position = Dual<float>(row.position);
@@ -29,10 +61,11 @@ __device__ __forceinline__ double LearnedGradient(const Variant& variant, const 
       (static_cast<int64_t>(batch) * args.shape.heads + head) * args.shape.queries + query;
   const Dual<float> tail = variant.Tail(Dual<float>(args.shift[place]), dual);
   const float denominator = args.denominator[place];
-  const float tail_grad = denominator == 0.0f ? 0.0f : -delta / denominator;
-  return args.scale * sums.product * score.gain.slope + sums.score * score.offset.slope -
-         (row.position * sums.score - sums.key) * score.slope.slope +
-         static_cast<double>(tail_grad) * tail.slope;
+  const double tail_grad = denominator == 0.0f ? 0.0 : -sums.delta / denominator;
+  return args.scale * Term(score.gain.slope, sums.pull_x, sums.mass_x, sums.delta) +
+         Term(score.offset.slope, sums.pull, sums.mass, sums.delta) -
+         row.position * Term(score.slope.slope, sums.pull, sums.mass, sums.delta) +
+         Term(score.slope.slope, sums.pull_key, sums.mass_key, sums.delta) + tail_grad * tail.slope;
 }
 
 }  // namespace attnlab

@@ -35,8 +35,7 @@ struct Consumer {
   Rows q, out_grad;
   float slope;
   RowStatistic statistic[kHeldRows];
-  // Sums over keys of dS, of dS x and of dS key, for what the score map learns.
-  float sum[kHeldRows], sum_x[kHeldRows], sum_key[kHeldRows];
+  LearnedSums<float> sums[kHeldRows];
   Accumulators<kDim> q_grad;
 
   __device__ __forceinline__ Consumer(const BackwardParams& params, Storage& storage,
@@ -59,7 +58,7 @@ struct Consumer {
         slope = ScoreMapOf(args, variant, RowOf(args, mask, work.head, query)).slope;
         if (lane % 4 == 0) storage.maps[Place(r)] = params.maps[rows + query];
       }
-      sum[r] = sum_x[r] = sum_key[r] = 0.0f;
+      sums[r] = {};
     }
     Clear(q_grad);
   }
@@ -88,15 +87,14 @@ struct Consumer {
         for (int e = 0; e < 2; ++e) {
           const int c = 8 * n + e, at = r % 2 * 2 + e;
           const float x = s[r / 2][n][at];
-          pair[e] = GradientOf(variant, Mapped(x, map, column + c), dp[r / 2][n][at], args.scale,
-                               statistic[r])
-                        .score;
-          if (kPartial && !limit.Sees(c, column, mask.key_documents)) pair[e] = 0.0f;
-          if (kLearns && kMapped) {
-            sum[r] += pair[e];
-            sum_x[r] = fmaf(pair[e], x, sum_x[r]);
-            sum_key[r] = fmaf(pair[e], column + c, sum_key[r]);
+          const float out_dot = dp[r / 2][n][at];
+          ScoreGradient gradient = GradientOf(variant, Mapped(x, map, column + c), out_dot,
+                                              args.scale, statistic[r]);
+          if (kPartial && !limit.Sees(c, column, mask.key_documents)) gradient = {};
+          if (kLearns) {
+            sums[r].Add(gradient.weight, gradient.pull, gradient.mass, x, out_dot, column + c);
           }
+          pair[e] = gradient.score;
         }
         grads[r / 2][n / 2][n % 2 * 2 + r % 2] = Pack<Element>(pair[0], pair[1]);
       }
@@ -158,22 +156,15 @@ struct Consumer {
 
   // Sums over the block's rows in one order: threads of a row, rows of a warp, warps of the block.
   __device__ __forceinline__ void StoreLearned() {
-#pragma unroll
-    for (int r = 0; r < kHeldRows; ++r) {
-      for (int step = 1; step < 4; step *= 2) {
-        sum[r] += __shfl_xor_sync(~0u, sum[r], step);
-        sum_x[r] += __shfl_xor_sync(~0u, sum_x[r], step);
-        sum_key[r] += __shfl_xor_sync(~0u, sum_key[r], step);
-      }
-    }
+    for (LearnedSums<float>& row : sums) row.AddThreads();
     constexpr int kCount = static_cast<int>(Variant::kLearned.size());
     for (int p = 0; p < kCount; ++p) {
       double grad = 0.0;
 #pragma unroll
       for (int r = 0; r < kHeldRows; ++r) {
         if (Query(r) >= queries || lane % 4 != 0) continue;
-        grad += LearnedGradient(variant, args, mask, work.batch, work.head, Query(r), p,
-                                statistic[r].delta, {sum[r], sum_x[r], sum_key[r]});
+        grad +=
+            LearnedGradient(variant, args, mask, work.batch, work.head, Query(r), p, sums[r]);
       }
       for (int step = 16; step > 0; step /= 2) grad += __shfl_xor_sync(~0u, grad, step);
       if (lane == 0) storage.learned[warp][p] = grad;

@@ -71,13 +71,16 @@ __device__ __forceinline__ float ScoreOf(const Affine<float>& map, float scale, 
 // P and dS of one score; `dp` is dO . v.
 struct Gradient {
   float weight;
-  float score;
+  float score;  // pull - mass delta
+  float pull;
+  float mass;
 };
 __device__ __forceinline__ Gradient GradientOf(const Variant& variant, float s, float dp,
                                                float shift, float denominator, float delta) {
-  if (denominator == 0.0f) return {0.0f, 0.0f};
+  if (denominator == 0.0f) return {};
   const Weights<Dual<float>> w = variant.Weigh(Dual<float>(s, 1.0f), shift);
-  return {w.weight.value / denominator, (w.weight.slope * dp - w.mass.slope * delta) / denominator};
+  return {w.weight.value / denominator, (w.weight.slope * dp - w.mass.slope * delta) / denominator,
+          w.weight.slope * dp / denominator, w.mass.slope / denominator};
 }
 
 }  // namespace attnlab::oracle
@@ -143,20 +146,18 @@ extern "C" __global__ void __launch_bounds__(256)
   out.Load(RowAt(args.out, at.batch, at.head, at.row));
   out_grad.Load(RowAt(args.out_grad, at.batch, at.head, at.row));
   const float delta = out_grad.Dot(out);
-  MapSums sums = {};
+  LearnedSums<double> sums = {};
   for (int key = 0; key < mask.RowSpan(at.row, keys).end; ++key) {
     if (!mask.Sees(at.row, key, keys)) continue;
     k.Load(RowAt(args.k, at.batch, kv_head, key));
     v.Load(RowAt(args.v, at.batch, kv_head, key));
     const float x = q.Dot(k);
-    const float score =
-        oracle::GradientOf(variant, ScoreOf(map, args.scale, x, row.position, key), out_grad.Dot(v),
-                           args.shift[at.index], args.denominator[at.index], delta)
-            .score;
-    q_grad.Add(score, k);
-    sums.score += score;
-    sums.product += static_cast<double>(score) * x;
-    sums.key += static_cast<double>(score) * key;
+    const float dp = out_grad.Dot(v);
+    const Gradient gradient =
+        oracle::GradientOf(variant, ScoreOf(map, args.scale, x, row.position, key), dp,
+                           args.shift[at.index], args.denominator[at.index], delta);
+    q_grad.Add(gradient.score, k);
+    sums.Add(gradient.weight, gradient.pull, gradient.mass, x, dp, key);
   }
   q_grad.Store(RowAt(args.q_grad, at.batch, at.head, at.row), map.gain * args.scale);
   if (threadIdx.x % 32 != 0) return;
@@ -165,7 +166,7 @@ extern "C" __global__ void __launch_bounds__(256)
     params.learned[((p * args.shape.heads + at.head) * args.shape.batch + at.batch) *
                        args.shape.queries +
                    at.row] =
-        LearnedGradient(variant, args, mask, at.batch, at.head, at.row, p, delta, sums);
+        LearnedGradient(variant, args, mask, at.batch, at.head, at.row, p, sums);
   }
 }
 
