@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "apps/bench/device_peers.h"
 #include "apps/bench/device_session.h"
 #include "apps/bench/trained.h"
@@ -54,7 +55,12 @@ absl::Status ForEachShape(const BenchFlags& flags, BenchLists lists, Body&& body
     for (const int64_t dim : lists.dims) {
       for (const bool causal : lists.causal) {
         for (const int64_t tokens : lists.tokens) {
-          ATTNLAB_RETURN_IF_ERROR(body(dtype, ShapeOf(flags, dim, tokens), causal));
+          const Shape shape = ShapeOf(flags, dim, tokens);
+          if (shape.heads % shape.kv_heads != 0) {
+            return absl::InvalidArgumentError(absl::StrCat(
+                "--kv-heads: ", shape.heads, " heads are no multiple of ", shape.kv_heads));
+          }
+          ATTNLAB_RETURN_IF_ERROR(body(dtype, shape, causal));
         }
       }
     }
@@ -211,8 +217,10 @@ absl::Status RunDeviceAttention(const BenchFlags& flags, at::Device device) {
   ATTNLAB_ASSIGN_OR_RETURN(DeviceSession session,
                            DeviceSession::Open(BenchKind::kAttention, device, flags));
   AttentionBench bench(flags, session);
-  return session.Finish(folder.empty() ? bench.RunShapes(lists)
-                                       : bench.RunTrained(lists, TrainedOf(flags, lists, folder)));
+  return session.RunToEnd([&] {
+    return folder.empty() ? bench.RunShapes(lists)
+                          : bench.RunTrained(lists, TrainedOf(flags, lists, folder));
+  });
 }
 
 absl::Status CompileAttention(const BenchFlags& flags) {
@@ -243,9 +251,11 @@ absl::Status CompileAttention(const BenchFlags& flags) {
   } else {
     ATTNLAB_RETURN_IF_ERROR(
         ForEachShape(flags, lists, [&](at::ScalarType dtype, const Shape& shape, bool causal) {
-          const Inputs x = EmptyInputs(shape, at::TensorOptions(at::kCPU).dtype(dtype));
-          for (const Contender& c : ContendersOf(lists, causal, shape.heads, at::kCPU)) {
-            add(x, c, flags.dead >= 0);
+          for (const Shape& s : {shape, CheckShape(BenchKind::kAttention, shape)}) {
+            const Inputs x = EmptyInputs(s, at::TensorOptions(at::kCPU).dtype(dtype));
+            for (const Contender& c : ContendersOf(lists, causal, s.heads, at::kCPU)) {
+              add(x, c, flags.dead >= 0);
+            }
           }
           return absl::OkStatus();
         }));

@@ -148,13 +148,14 @@ absl::Status RunDeviceDecode(const BenchFlags& flags, at::Device device) {
   ATTNLAB_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, DecodeShapes(flags, lists));
   ATTNLAB_ASSIGN_OR_RETURN(DeviceSession session,
                            DeviceSession::Open(BenchKind::kDecode, device, flags));
-  absl::Status status;
-  for (const at::ScalarType dtype : lists.dtypes) {
-    for (const Shape& shape : shapes) {
-      if (status.ok()) status = Run(session, flags, lists, shape, dtype);
+  return session.RunToEnd([&]() -> absl::Status {
+    for (const at::ScalarType dtype : lists.dtypes) {
+      for (const Shape& shape : shapes) {
+        ATTNLAB_RETURN_IF_ERROR(Run(session, flags, lists, shape, dtype));
+      }
     }
-  }
-  return session.Finish(status);
+    return absl::OkStatus();
+  });
 }
 
 absl::Status CompileDecode(const BenchFlags& flags) {
@@ -163,10 +164,12 @@ absl::Status CompileDecode(const BenchFlags& flags) {
   std::vector<std::vector<Contender>> contenders;  // problems point into them
   std::vector<Problem> problems;
   for (const at::ScalarType dtype : lists.dtypes) {
-    for (const Shape& shape : shapes) {
-      const Inputs x = AsCache(EmptyInputs(shape, at::TensorOptions(at::kCPU).dtype(dtype)));
-      contenders.push_back(ContendersOf(lists, /*causal=*/true, shape.heads, at::kCPU));
-      for (const Contender& contender : contenders.back()) problems.push_back(contender.On(x));
+    for (const Shape& timed : shapes) {
+      for (const Shape& shape : {timed, CheckShape(BenchKind::kDecode, timed)}) {
+        const Inputs x = AsCache(EmptyInputs(shape, at::TensorOptions(at::kCPU).dtype(dtype)));
+        contenders.push_back(ContendersOf(lists, /*causal=*/true, shape.heads, at::kCPU));
+        for (const Contender& contender : contenders.back()) problems.push_back(contender.On(x));
+      }
     }
   }
   return CompileKernels(BenchKind::kDecode, problems, static_cast<int>(flags.arch),

@@ -8,8 +8,8 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
 
-#include <array>
 #include <memory>
+#include <set>
 #include <stdexcept>
 
 #include "absl/strings/str_cat.h"
@@ -74,6 +74,12 @@ DevicePeer Efficient(const Call& c) {
           }};
 }
 
+// Each message once, however many problems it is about.
+void LogOnce(const std::string& message) {
+  static auto& logged = *new std::set<std::string>;
+  if (logged.insert(message).second) LogInfo(message);
+}
+
 }  // namespace
 
 std::vector<DevicePeer> MakeDevicePeers(const Inputs& inputs, const AttentionOptions& options,
@@ -93,7 +99,7 @@ std::vector<DevicePeer> MakeDevicePeers(const Inputs& inputs, const AttentionOpt
       peers.push_back(std::move(peer));
     } catch (const std::exception& error) {
       const std::string what = error.what();
-      LogInfo(absl::StrCat("LibTorch's ", name, " attention does not take this problem: ",
+      LogOnce(absl::StrCat("LibTorch's ", name, " attention does not take a problem: ",
                            what.substr(0, what.find('\n'))));
     }
   }

@@ -12,7 +12,7 @@
 namespace attnlab {
 namespace {
 
-constexpr int64_t kCheckTokens = 500;  // no multiple of a tile
+constexpr int64_t kCheckTokens = 500;
 
 // What makes two checks the same one.
 std::string CheckKey(const Contender& contender, const Inputs& inputs) {
@@ -38,6 +38,13 @@ Metric CopyMetric(double bandwidth) {
 }
 
 }  // namespace
+
+Shape CheckShape(BenchKind kind, Shape shape) {
+  shape.batch = 1;
+  shape.keys = std::min(kCheckTokens, shape.keys);
+  shape.queries = kind == BenchKind::kDecode ? 1 : shape.keys;
+  return shape;
+}
 
 absl::StatusOr<at::Device> DeviceOf(const BenchFlags& flags) { return ParseDevice(flags.device); }
 
@@ -101,10 +108,8 @@ const Deviations* DeviceSession::Check(const Contender& contender, const Inputs&
   const std::string key = CheckKey(contender, inputs);
   const auto [it, fresh] = checks_.try_emplace(key);
   if (fresh) {
-    const int64_t keys = std::min(kCheckTokens, inputs.k.size(2));
     const bool decode = kind_ == BenchKind::kDecode;
-    const Shape shape = {1,    inputs.q.size(1), inputs.k.size(1), decode ? 1 : keys,
-                         keys, inputs.q.size(3), inputs.v.size(3)};
+    const Shape shape = CheckShape(kind_, contender.On(inputs).shape);
     const auto deviations = CheckOnDevice(contender, shape, inputs.q.options(), !decode);
     if (deviations.ok()) {
       it->second = *deviations;
@@ -140,7 +145,14 @@ absl::Status DeviceSession::Add(const std::vector<Measurement>& rows) {
   return record_.Add(rows);
 }
 
-absl::Status DeviceSession::Finish(absl::Status status) {
+absl::Status DeviceSession::RunToEnd(const std::function<absl::Status()>& body) {
+  absl::Status status;
+  try {
+    status = body();
+  } catch (const std::exception& error) {
+    const std::string what = error.what();
+    status = absl::InternalError(what.substr(0, what.find('\n')));
+  }
   if (status.ok() && wrong_ > 0) {
     status = absl::InternalError(
         absl::StrCat(wrong_, " kernels failed the check against float64 and were not timed"));

@@ -2,6 +2,7 @@
 // reaches, the record, the checks that were made, the count of kernels that failed theirs.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,7 +33,7 @@ class DeviceSession {
   std::optional<KernelNames> Kernels(const Contender& contender, const Inputs& inputs) const;
 
   // The deviations of `contender` on a smaller problem like `inputs`, once each. Null when they are
-  // too large, which is logged and makes Finish fail.
+  // too large, which is logged and makes RunToEnd fail.
   const Deviations* Check(const Contender& contender, const Inputs& inputs);
 
   // A row about `inputs`: shape, dtype, clocks.
@@ -41,8 +42,8 @@ class DeviceSession {
   // Prints and records.
   absl::Status Add(const std::vector<Measurement>& rows);
 
-  // `status`, or Internal when a check failed; ends the record.
-  absl::Status Finish(absl::Status status);
+  // Runs `body` and ends the record: what it returns or throws, or Internal when a check failed.
+  absl::Status RunToEnd(const std::function<absl::Status()>& body);
 
  private:
   DeviceSession(BenchKind kind, at::Device device, int arch, BenchRecord record)
@@ -58,6 +59,10 @@ class DeviceSession {
   std::map<std::string, std::optional<Deviations>> checks_;
   int64_t wrong_ = 0;
 };
+
+// The problem of the check before `shape` is timed: one sequence of at most 500 tokens, no multiple
+// of a tile.
+Shape CheckShape(BenchKind kind, Shape shape);
 
 // The device that `flags` ask for; InvalidArgument when it is not there.
 absl::StatusOr<at::Device> DeviceOf(const BenchFlags& flags);
