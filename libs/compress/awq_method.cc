@@ -99,7 +99,7 @@ class LayerSearch {
 
   at::Tensor AttentionOutput() const {
     HeadsProbe probe;
-    model_.RunLayer(layer_, inputs_.sequences, {.probe = &probe});
+    model_.ProbeLayer(layer_, inputs_.sequences, probe);
     return probe.output.matmul(Numbers(MatrixSlot::kO).t());
   }
 
