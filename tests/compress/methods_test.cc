@@ -163,7 +163,7 @@ TEST(Methods, BadSettingsNameThemselves) {
 TEST(Methods, WhatFloat16CannotHoldIsAnError) {
   for (const auto& [kind, name, settings] : {std::array{"quantize", "rtn", "bits = 4"},
                                              {"quantize", "gptq", "bits = 4"},
-                                             {"quantize", "awq", "bits = 4"},
+                                             {"quantize", "awq", "group_size = 32"},
                                              {"quantize", "hqq", "dtype = \"float16\""},
                                              {"quantize", "bnb_int8", ""},
                                              {"prune", "sparsegpt", "bits = 4"}}) {
