@@ -34,12 +34,27 @@ absl::StatusOr<std::optional<RunConfig>> RunRecipe(const fs::path& model_folder)
   return config;
 }
 
+absl::Status CheckPrepared(const fs::path& folder) {
+  std::error_code error;
+  for (const char* part : {"train", "validation"}) {
+    if (fs::is_directory(folder / part, error)) continue;
+    return absl::NotFoundError(
+        absl::StrCat("the held-out data in ", folder.string(), ": there is no folder ", part,
+                     "; give --data a folder that `prepare` wrote, or leave it out to use the data "
+                     "that the model's run names"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<BatchSource>> OpenHeldOut(const SubjectOptions& options,
                                                          const std::optional<RunConfig>& run,
                                                          const ModelConfig& model) {
   DataOptions data = run ? run->data : DataOptions();
   std::error_code error;
   const bool prepared = fs::exists(fs::path(options.data) / "validation", error);
+  if (!options.data.empty() && !options.task_files) {
+    ATTNLAB_RETURN_IF_ERROR(CheckPrepared(options.data));
+  }
   if (!run && !prepared) return nullptr;
   if (prepared) {
     data.source = options.data;

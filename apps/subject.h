@@ -1,4 +1,5 @@
-// What programs open to measure or compress it: a model folder, its tokenizer, and the held-out data that its run names.
+// What programs open to measure or compress it: a model folder, its tokenizer, and the held-out
+// data that its run names.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,10 @@
 namespace attnlab {
 
 struct SubjectOptions {
-  std::string model;      // a model folder, or the folder of a finished run
-  std::string data;       // a folder that `prepare` wrote, or one of task files; may be empty
-  std::string tokenizer;  // empty: the model folder's own
+  std::string model;        // a model folder, or the folder of a finished run
+  std::string data;         // a folder that `prepare` wrote, or one of task files; may be empty
+  bool task_files = false;  // `data` may be a folder of task files alone: some task reads them
+  std::string tokenizer;    // empty: the model folder's own
   std::string device = "auto";
   std::string precision;        // float32 or bfloat16; empty: the recipe's, else float32
   int64_t sequence_length = 0;  // of held-out sequences; 0: the recipe's, else the model's longest
@@ -29,7 +31,7 @@ struct Subject {
   std::string folder;            // of the model itself
   std::optional<RunConfig> run;  // the recipe of the run that it is of; none for one from elsewhere
   std::string name;              // of the recipe, or of the folder
-  int64_t seed = 0;  // of the run
+  int64_t seed = 0;              // of the run
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Tokenizer> tokenizer;   // null: the model reads no text
   std::unique_ptr<BatchSource> held_out;  // null: neither data nor a recipe that names them

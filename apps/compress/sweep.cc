@@ -124,6 +124,7 @@ absl::Status Sweep::RunCell(const Cell& cell) {
   SubjectOptions options;
   options.model = cell.model;
   options.data = config_.data;
+  options.task_files = ReadsTaskFiles(config_.tasks);
   options.device = config_.device;
   options.precision = config_.precision;
   options.limit = config_.limit;

@@ -57,7 +57,9 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command) {
     return absl::AlreadyExistsError(
         absl::StrCat(results, " is there already; give --out another folder or remove it"));
   }
-  ATTNLAB_ASSIGN_OR_RETURN(const Subject subject, OpenSubject(flags.subject));
+  SubjectOptions options = flags.subject;
+  options.task_files = ReadsTaskFiles(flags.tasks);
+  ATTNLAB_ASSIGN_OR_RETURN(const Subject subject, OpenSubject(options));
   Evaluation evaluation{subject.name, subject.model->config().attention.weighting, {}, {}};
   const EvalContext context{subject.model.get(), subject.tokenizer.get(), subject.held_out.get(),
                             flags.subject.data,  flags.subject.limit,     flags.max_length,

@@ -99,7 +99,7 @@ class LayerSearch {
 
   at::Tensor AttentionOutput() const {
     HeadsProbe probe;
-    model_.RunLayer(layer_, inputs_.sequences, {.probe = &probe});
+    model_.ProbeLayer(layer_, inputs_.sequences, probe);
     return probe.output.matmul(Numbers(MatrixSlot::kO).t());
   }
 
@@ -165,9 +165,12 @@ class Awq : public Method {
     const Grid grid = FitAwqGrid(grouped, grid_.bits);
     const at::Tensor codes = Codes(grouped, grid).view({rows, cols}),
                      scales = grid.scale.view({rows, -1}), zeros = grid.zero.view({rows, -1});
-    if (own_layout()) return CompressedMatrix{MakeAwqMatrix(codes, scales, zeros), {}};
     const at::Tensor index = at::arange(cols, weight.options().dtype(at::kInt)).div(group, "floor");
-    return CompressedMatrix{MakeGptqMatrix(codes, scales, zeros, index, GptqLayout()), {}};
+    CompressedMatrix matrix;
+    ATTNLAB_ASSIGN_OR_RETURN(
+        matrix.stored, own_layout() ? MakeAwqMatrix(codes, scales, zeros)
+                                    : MakeGptqMatrix(codes, scales, zeros, index, GptqLayout()));
+    return matrix;
   }
 
   Json QuantizationConfig() const override {

@@ -53,6 +53,11 @@ class LlmInt8 : public Method {
   std::vector<MethodSetting> settings() const override { return DescribeSettings(settings_); }
   absl::Status Check(const ModelConfig& config) const override { return absl::OkStatus(); }
   absl::StatusOr<CompressedMatrix> Compress(const MatrixWork& work) const override {
+    if (!work.weight.to(at::kHalf).isfinite().all().item<bool>()) {
+      return absl::InvalidArgumentError(
+          "a weight does not fit float16 (at most 65504), to which LLM.int8() rounds first; use a "
+          "method that keeps float32, such as bnb_nf4");
+    }
     return CompressedMatrix{QuantizeLlmInt8(work.weight, settings_.threshold), {}};
   }
   Json QuantizationConfig() const override { return LlmInt8Config(settings_.threshold); }

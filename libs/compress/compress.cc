@@ -20,6 +20,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Tokens in a pass. Each pass over compressed layers unpacks their matrices once. While the inputs
+// are measured on a CPU, passes are so short that what a layer makes of them stays in the process's
+// memory (libs/model/cpu_setup.h) instead of coming fresh from the system each time.
+constexpr int64_t kPass = 16384, kCpuMeasuringPass = 2048;
+
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -38,7 +43,11 @@ class Walk {
     needs_.inputs = true;
     needs_.hessian = true;  // for the output errors
     total_tokens_ = tokens.numel();
-    for (const at::Tensor& batch : tokens.split(options.batch)) {
+    const int64_t length = tokens.size(1);
+    const int64_t pass = std::max<int64_t>(1, kPass / length);
+    measuring_batch_ =
+        model.device().is_cpu() ? std::max<int64_t>(1, kCpuMeasuringPass / length) : pass;
+    for (const at::Tensor& batch : tokens.split(options.batch > 0 ? options.batch : pass)) {
       streams_.push_back(model.Embed(batch.to(model.device())));
     }
   }
@@ -75,9 +84,11 @@ class Walk {
   // The inputs of the layer's matrices as they are now.
   void Measure(int64_t layer) {
     MomentsProbe probe(needs_, total_tokens_);
-    ForwardOptions forward = options_.forward;
-    forward.probe = &probe;
-    for (const at::Tensor& x : streams_) model_.RunLayer(layer, x, forward);
+    for (const at::Tensor& stream : streams_) {
+      for (const at::Tensor& x : stream.split(measuring_batch_)) {
+        model_.ProbeLayer(layer, x, probe, options_.forward);
+      }
+    }
     inputs_ = probe.Finish();
     if (needs_.sample_sequences > 0) inputs_.sequences = FirstSequences();
   }
@@ -148,6 +159,7 @@ class Walk {
   const CompressOptions& options_;
   CalibrationNeeds needs_;
   int64_t total_tokens_ = 0;
+  int64_t measuring_batch_ = 1;      // sequences in a pass that measures
   std::vector<at::Tensor> streams_;  // the residual stream before the layer, a batch each
   LayerInputs inputs_;
   CompressReport report_;

@@ -16,7 +16,7 @@
 namespace attnlab {
 
 struct CompressOptions {
-  int64_t batch = 8;                  // calibration sequences in a pass
+  int64_t batch = 0;                  // calibration sequences in a pass; 0: 16,384 tokens
   at::ScalarType dtype = at::kFloat;  // in which weights that stay numbers will be stored
   bool measure_outputs = false;  // output errors even when the method needs no calibration text
   ForwardOptions forward;

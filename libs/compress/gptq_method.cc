@@ -61,8 +61,9 @@ class Gptq : public Method {
                                         .mse = settings_.mse,
                                         .damp = settings_.damp}));
     CompressedMatrix matrix;
-    matrix.stored =
-        MakeGptqMatrix(solved.codes, solved.scales, solved.zeros, solved.group_index, Format());
+    ATTNLAB_ASSIGN_OR_RETURN(
+        matrix.stored,
+        MakeGptqMatrix(solved.codes, solved.scales, solved.zeros, solved.group_index, Format()));
     return matrix;
   }
 

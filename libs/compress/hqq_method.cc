@@ -73,9 +73,12 @@ class Hqq : public Method {
     const HqqView view = GroupedView(format_, rows, cols);
     const HqqResult solved = SolveHqq(work.weight.contiguous().view({view.rows, view.cols}),
                                       {settings_.bits, settings_.axis, solver_});
-    return CompressedMatrix{MakeHqqMatrix(solved.codes, solved.scale.to(dtype_),
-                                          solved.zero.to(dtype_), format_, rows, cols),
-                            {}};
+    const at::Tensor scale = solved.scale.to(dtype_), zero = solved.zero.to(dtype_);
+    if (!(scale.isfinite().all().item<bool>() && zero.isfinite().all().item<bool>())) {
+      return absl::InvalidArgumentError(absl::StrCat("a scale or a zero does not fit ",
+                                                     settings_.dtype, "; use dtype = \"float32\""));
+    }
+    return CompressedMatrix{MakeHqqMatrix(solved.codes, scale, zero, format_, rows, cols), {}};
   }
 
   Json QuantizationConfig() const override { return HqqConfig(format_); }

@@ -11,6 +11,8 @@ namespace attnlab {
 namespace {
 
 constexpr int64_t kBlock = 512;
+// Tokens that a CPU looks at together, for the reason of kCpuMeasuringPass in compress.cc.
+constexpr int64_t kCpuTokens = 1024;
 
 // sums += x^T x on and below the diagonal, by blocks of rows: half the products.
 void AddLowerProducts(const at::Tensor& x, at::Tensor& sums) {
@@ -33,7 +35,14 @@ void MomentsProbe::OnMatrixInput(int64_t /*layer*/, MatrixSlot first, const at::
                : first == MatrixSlot::kO    ? output_
                : first == MatrixSlot::kGate ? mlp_
                                             : down_;
-  const at::Tensor x = input.detach().flatten(0, -2).to(at::kFloat);  // [tokens, in]
+  const at::Tensor tokens = input.detach().flatten(0, -2);  // [tokens, in]
+  for (const at::Tensor& rows : tokens.split(input.is_cpu() ? kCpuTokens : tokens.size(0))) {
+    AddTokens(rows.to(at::kFloat), sums);
+  }
+  sums.sequences += input.size(0);
+}
+
+void MomentsProbe::AddTokens(const at::Tensor& x, Sums& sums) const {
   const at::Tensor absolute = x.abs();
   const at::Tensor squares = x.square().sum(0), absolutes = absolute.sum(0),
                    largest = absolute.amax(0);
@@ -53,7 +62,6 @@ void MomentsProbe::OnMatrixInput(int64_t /*layer*/, MatrixSlot first, const at::
     }
   }
   sums.tokens += x.size(0);
-  sums.sequences += input.size(0);
 }
 
 InputMoments MomentsProbe::Finish(const Sums& sums) const {

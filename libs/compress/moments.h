@@ -27,6 +27,7 @@ class MomentsProbe : public ForwardProbe {
     at::Tensor products;                     // [in, in]
     std::vector<at::Tensor> sample;
   };
+  void AddTokens(const at::Tensor& x, Sums& sums) const;  // [tokens, in] float32
   InputMoments Finish(const Sums& sums) const;
 
   const CalibrationNeeds needs_;

@@ -47,10 +47,12 @@ class Rtn : public Method {
     const at::Tensor grouped = work.weight.view({-1, group});
     const Grid grid = FitGrid(grouped, {settings_.bits, settings_.symmetric, settings_.mse});
     const at::Tensor index = at::arange(cols, work.weight.options().dtype(at::kInt));
-    return CompressedMatrix{
+    CompressedMatrix matrix;
+    ATTNLAB_ASSIGN_OR_RETURN(
+        matrix.stored,
         MakeGptqMatrix(Codes(grouped, grid).view({rows, cols}), grid.scale.view({rows, -1}),
-                       grid.zero.view({rows, -1}), index.div(group, "floor"), Format()),
-        {}};
+                       grid.zero.view({rows, -1}), index.div(group, "floor"), Format()));
+    return matrix;
   }
 
   Json QuantizationConfig() const override { return GptqConfig(Format()); }

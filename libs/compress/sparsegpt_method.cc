@@ -54,8 +54,9 @@ class SparseGpt : public PruningMethod {
     CompressedMatrix matrix;
     const at::Tensor one_group =
         at::zeros({work.weight.size(1)}, work.weight.options().dtype(at::kInt));
-    matrix.stored = MakeGptqMatrix(solved.codes, solved.scale.unsqueeze(1),
-                                   solved.zero.unsqueeze(1), one_group, Format());
+    ATTNLAB_ASSIGN_OR_RETURN(matrix.stored,
+                             MakeGptqMatrix(solved.codes, solved.scale.unsqueeze(1),
+                                            solved.zero.unsqueeze(1), one_group, Format()));
     return matrix;
   }
 

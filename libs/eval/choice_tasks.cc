@@ -215,6 +215,7 @@ absl::StatusOr<TaskOutcome> RunChoiceTask(const ChoiceTask& task, const EvalCont
 std::vector<EvalTask> ChoiceTasks() {
   return {
 #define ATTNLAB_TASK(name, function, help)
+#define ATTNLAB_HELD_OUT_TASK(name, function, help)
 #define ATTNLAB_CHOICE_TASK(name, file, reader, per_length, help)      \
   {#name,                                                              \
    [](const EvalContext& context) {                                    \
@@ -223,6 +224,7 @@ std::vector<EvalTask> ChoiceTasks() {
    help},
 #include "libs/eval/tasks.def"
 #undef ATTNLAB_TASK
+#undef ATTNLAB_HELD_OUT_TASK
 #undef ATTNLAB_CHOICE_TASK
   };
 }

@@ -138,9 +138,11 @@ EvalScore HarnessScore(const EvalContext& context, const std::string& task,
 std::vector<EvalTask> EvalTasks() {
   std::vector<EvalTask> tasks = {
 #define ATTNLAB_TASK(name, function, help) {#name, function, help},
+#define ATTNLAB_HELD_OUT_TASK(name, function, help) {#name, function, help, /*held_out=*/true},
 #define ATTNLAB_CHOICE_TASK(name, file, reader, per_length, help)
 #include "libs/eval/tasks.def"
 #undef ATTNLAB_TASK
+#undef ATTNLAB_HELD_OUT_TASK
 #undef ATTNLAB_CHOICE_TASK
   };
   for (EvalTask& task : ChoiceTasks()) tasks.push_back(std::move(task));
@@ -156,6 +158,15 @@ absl::Status ValidateTasks(const std::vector<std::string>& names) {
         absl::StrCat("no task \"", name, "\"; there are ", absl::StrJoin(known, ", ")));
   }
   return absl::OkStatus();
+}
+
+bool ReadsTaskFiles(const std::vector<std::string>& names) {
+  for (const EvalTask& task : EvalTasks()) {
+    if (!task.held_out && std::find(names.begin(), names.end(), task.name) != names.end()) {
+      return true;
+    }
+  }
+  return false;
 }
 
 absl::StatusOr<TaskOutcome> RunTask(const std::string& name, const EvalContext& context) {

@@ -41,6 +41,7 @@ struct EvalTask {
   std::string name;
   std::function<absl::StatusOr<TaskOutcome>(const EvalContext& context)> run;
   std::string help;
+  bool held_out = false;  // on held-out sequences; others read files of EvalContext::data
 };
 
 // Every task, in the order of tasks.def.
@@ -49,7 +50,10 @@ std::vector<EvalTask> EvalTasks();
 // InvalidArgument with the known names when one of `names` is none of them.
 absl::Status ValidateTasks(const std::vector<std::string>& names);
 
-// As above, or what the task says.
+// Some task of `names`, all known, reads files of EvalContext::data.
+bool ReadsTaskFiles(const std::vector<std::string>& names);
+
+// As ValidateTasks, or what the task says.
 absl::StatusOr<TaskOutcome> RunTask(const std::string& name, const EvalContext& context);
 
 }  // namespace attnlab

@@ -1,4 +1,4 @@
-// HDF5 in memory: builds and reads file images through the C API. The only user of hdf5.h.
+// HDF5 in memory: builds and reads file images through the C API.
 //
 // An image is an ordinary HDF5 file whose first 512 bytes (the user block, which HDF5 leaves to the
 // program) hold a seal: the length and the SHA-256 of what follows. A reader checks the seal before

@@ -1,14 +1,12 @@
-// Model folders: config.json both ways, and the checked reading of weights.
+// Model folders: config.json both ways, and the weights matched with what it asks for.
 
 #include "libs/model/model_io.h"
 
 #include <c10/core/GradMode.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <set>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
@@ -17,8 +15,8 @@
 #include "libs/core/status.h"
 #include "libs/io/hf_config.h"
 #include "libs/io/json.h"
-#include "libs/io/safetensors.h"
 #include "libs/model/tensor_io.h"
+#include "libs/model/weight_folder.h"
 #include "libs/packed/formats.h"
 
 namespace attnlab {
@@ -107,36 +105,6 @@ absl::StatusOr<ModelConfig> FromHfConfig(const HfConfig& hf) {
   return config;
 }
 
-// The files that hold the weights: model.safetensors, or the shards that an index names.
-absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& dir) {
-  const std::string single = dir + "/model.safetensors", index = single + ".index.json";
-  std::error_code ignored;
-  if (std::filesystem::exists(single, ignored) || !std::filesystem::exists(index, ignored)) {
-    return std::vector<std::string>{single};
-  }
-  ATTNLAB_ASSIGN_OR_RETURN(const Json json, Json::ParseFile(index));
-  ATTNLAB_ASSIGN_OR_RETURN(const auto map, JsonRef(json, index)["weight_map"].Members());
-  std::set<std::string> files;
-  for (const auto& [tensor, file] : map) {
-    ATTNLAB_ASSIGN_OR_RETURN(const absl::string_view name, file.String());
-    if (name.empty() || name.find('/') != absl::string_view::npos) {
-      return file.Error("a shard must be a file of the same folder");
-    }
-    files.insert(absl::StrCat(dir, "/", name));
-  }
-  return std::vector<std::string>(files.begin(), files.end());
-}
-
-struct Weight {
-  TensorView view;
-  std::string file;
-};
-
-// Some writers store the rotary frequencies, which follow from rope_theta.
-bool IsRotaryFrequency(const std::string& name) {
-  return name.size() > 8 && name.compare(name.size() - 8, 8, "inv_freq") == 0;
-}
-
 absl::Status CheckWeight(const ParameterSpec& spec, const Weight& weight) {
   const TensorView& view = weight.view;
   if (view.shape != spec.shape) {
@@ -152,86 +120,6 @@ absl::Status CheckWeight(const ParameterSpec& spec, const Weight& weight) {
   }
   return absl::OkStatus();
 }
-
-// Every tensor of the folder by its name, and which of them a model has taken.
-class WeightFolder {
- public:
-  static absl::StatusOr<WeightFolder> Open(const std::string& dir) {
-    WeightFolder folder(dir);
-    ATTNLAB_ASSIGN_OR_RETURN(const std::vector<std::string> paths, WeightFiles(dir));
-    for (const std::string& path : paths) {
-      ATTNLAB_ASSIGN_OR_RETURN(folder.files_.emplace_back(), SafetensorsFile::Open(path));
-    }
-    for (const auto& file : folder.files_) {
-      for (const TensorView& view : file->tensors()) {
-        if (IsRotaryFrequency(view.name)) continue;
-        if (folder.found_.emplace(view.name, Weight{view, file->path()}).second) continue;
-        return absl::InvalidArgumentError(absl::StrCat(file->path(), ": tensor ", view.name,
-                                                       " is in ", folder.found_[view.name].file,
-                                                       " too"));
-      }
-    }
-    return folder;
-  }
-
-  const Weight* Find(const std::string& name) const {
-    const auto it = found_.find(name);
-    return it == found_.end() ? nullptr : &it->second;
-  }
-  absl::StatusOr<Weight> Take(const std::string& name) {
-    const auto it = found_.find(name);
-    if (it == found_.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(dir_, ": tensor ", name, " is missing from the weights"));
-    }
-    taken_.insert(name);
-    return it->second;
-  }
-  absl::Status CheckNothingIsLeft() const {
-    if (taken_.size() == found_.size()) return absl::OkStatus();
-    const auto left = std::find_if(found_.begin(), found_.end(), [&](const auto& entry) {
-      return !taken_.contains(entry.first);
-    });
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "%s: tensor %s belongs to no part of the model that config.json describes (%d such)",
-        left->second.file, left->first, found_.size() - taken_.size()));
-  }
-
- private:
-  explicit WeightFolder(std::string dir) : dir_(std::move(dir)) {}
-
-  std::string dir_;
-  std::vector<std::unique_ptr<SafetensorsFile>> files_;
-  std::map<std::string, Weight> found_;
-  std::set<std::string> taken_;
-};
-
-// The tensors of one packed matrix.
-class PackedTensors : public MatrixTensors {
- public:
-  PackedTensors(WeightFolder& folder, std::string name) : folder_(folder), name_(std::move(name)) {}
-
-  bool Has(const std::string& suffix) const override {
-    return folder_.Find(Name(suffix)) != nullptr;
-  }
-  using MatrixTensors::Take;
-  absl::StatusOr<at::Tensor> Take(const std::string& suffix) override {
-    ATTNLAB_ASSIGN_OR_RETURN(const Weight weight, folder_.Take(Name(suffix)));
-    return TensorFromView(weight.view).clone();
-  }
-  const std::string& name() const override { return name_; }
-  absl::Status Error(const std::string& suffix, const std::string& message) const override {
-    const Weight* weight = folder_.Find(Name(suffix));
-    return absl::InvalidArgumentError(absl::StrCat(weight == nullptr ? "" : weight->file + ": ",
-                                                   "tensor ", Name(suffix), " ", message));
-  }
-
- private:
-  std::string Name(const std::string& suffix) const { return absl::StrCat(name_, ".", suffix); }
-
-  WeightFolder& folder_;
-  const std::string name_;
-};
 
 bool IsNumbers(const ParameterSpec& spec, const Weight* weight) {
   return weight != nullptr && weight->view.shape == spec.shape &&

@@ -137,7 +137,8 @@ at::Tensor Transformer::LayerAttention(int64_t index, const at::Tensor& normed,
   return Product(index, out.transpose(1, 2).flatten(2), {MatrixSlot::kO}, options);
 }
 
-void Transformer::Layer(int64_t index, at::Tensor& x, at::Tensor& delta, const Pass& pass) const {
+at::Tensor Transformer::LayerInner(int64_t index, at::Tensor& x, at::Tensor& delta,
+                                   const Pass& pass) const {
   const LayerParameters& layer = layers_[index];
   const double eps = config_.rms_norm_eps;
   at::Tensor normed;
@@ -146,8 +147,11 @@ void Transformer::Layer(int64_t index, at::Tensor& x, at::Tensor& delta, const P
   delta = LayerAttention(index, normed, pass);
 
   std::tie(x, normed) = AddRmsNorm(x, delta, layer.post_norm, eps, pass.compute);
-  const at::Tensor inner =
-      SwiGlu(Product(index, normed, {MatrixSlot::kGate, MatrixSlot::kUp}, pass.options));
+  return SwiGlu(Product(index, normed, {MatrixSlot::kGate, MatrixSlot::kUp}, pass.options));
+}
+
+void Transformer::Layer(int64_t index, at::Tensor& x, at::Tensor& delta, const Pass& pass) const {
+  const at::Tensor inner = LayerInner(index, x, delta, pass);
   delta = Product(index, inner, {MatrixSlot::kDown}, pass.options);
 }
 
@@ -162,6 +166,17 @@ at::Tensor Transformer::RunLayer(int64_t layer, const at::Tensor& x,
   at::Tensor sum = x, delta;
   Layer(layer, sum, delta, {options, ComputeType(options), cos, sin, nullptr});
   return sum.add(delta);
+}
+
+void Transformer::ProbeLayer(int64_t layer, const at::Tensor& x, ForwardProbe& probe,
+                             const ForwardOptions& options) const {
+  ForwardOptions probed = options;
+  probed.probe = &probe;
+  const auto [cos, sin] = rope_->Rows(options.position_offset, x.size(1));
+  at::Tensor sum = x, delta;
+  const at::Tensor inner =
+      LayerInner(layer, sum, delta, {probed, ComputeType(options), cos, sin, nullptr});
+  probe.OnMatrixInput(layer, MatrixSlot::kDown, inner);
 }
 
 at::ScalarType Transformer::ComputeType(const ForwardOptions& options) const {

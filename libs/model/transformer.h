@@ -89,6 +89,9 @@ class Transformer {
   // Hidden's.
   at::Tensor Embed(const at::Tensor& tokens) const;
   at::Tensor RunLayer(int64_t layer, const at::Tensor& x, const ForwardOptions& options = {}) const;
+  // Tells `probe` what the layer's matrices multiply, and leaves out the last product.
+  void ProbeLayer(int64_t layer, const at::Tensor& x, ForwardProbe& probe,
+                  const ForwardOptions& options = {}) const;
 
   // The residual stream after the final norm: [B, T, hidden], in the dtype of the matrix products.
   // tokens: [B, T] int64, each in [0, vocab_size).
@@ -123,6 +126,9 @@ class Transformer {
                  std::vector<KvCache>* caches) const;
   struct Pass;  // what the layers of one forward pass share
   at::Tensor LayerAttention(int64_t layer, const at::Tensor& normed, const Pass& pass) const;
+  // What the layer's last matrix multiplies; `x` becomes the residual stream before its product,
+  // `delta` is still to be added to it.
+  at::Tensor LayerInner(int64_t layer, at::Tensor& x, at::Tensor& delta, const Pass& pass) const;
   // One layer: `x` and `delta`, which is still to be added to it, become those after the layer.
   void Layer(int64_t layer, at::Tensor& x, at::Tensor& delta, const Pass& pass) const;
   // x times the matrices of `slots`, side by side.

@@ -95,13 +95,15 @@ absl::Status CheckAwqFormat(int64_t bits, int64_t group_size, int64_t rows, int6
   return absl::OkStatus();
 }
 
-std::shared_ptr<const StoredMatrix> MakeAwqMatrix(const at::Tensor& codes, const at::Tensor& scales,
-                                                  const at::Tensor& zeros) {
+absl::StatusOr<std::shared_ptr<const StoredMatrix>> MakeAwqMatrix(const at::Tensor& codes,
+                                                                  const at::Tensor& scales,
+                                                                  const at::Tensor& zeros) {
   const int64_t rows = codes.size(0), cols = codes.size(1);
   ATTNLAB_CHECK(cols % scales.size(1) == 0 && scales.sizes() == zeros.sizes());
   ATTNLAB_CHECK(CheckAwqFormat(kBits, cols / scales.size(1), rows, cols).ok());
+  ATTNLAB_ASSIGN_OR_RETURN(const at::Tensor half, Float16Scales(scales));
   return std::make_shared<AwqMatrix>(rows, cols, PackColumns(codes.t()), PackColumns(zeros.t()),
-                                     scales.to(at::kHalf).t().contiguous());
+                                     half.t().contiguous());
 }
 
 Json AwqConfig(int64_t group_size) {

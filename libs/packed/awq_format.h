@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "libs/io/json.h"
 #include "libs/packed/stored_matrix.h"
 
@@ -24,10 +25,12 @@ namespace attnlab {
 // that divide a row. group_size 0: one group a row.
 absl::Status CheckAwqFormat(int64_t bits, int64_t group_size, int64_t rows, int64_t cols);
 
-// Scales are rounded to float16. Codes and zeros are integers from 0 to 15; CheckAwqFormat holds.
-std::shared_ptr<const StoredMatrix> MakeAwqMatrix(const at::Tensor& codes,   // [rows, cols]
-                                                  const at::Tensor& scales,  // [rows, groups]
-                                                  const at::Tensor& zeros);  // [rows, groups]
+// Scales are rounded to float16; InvalidArgument when one does not fit. Codes and zeros are
+// integers from 0 to 15; CheckAwqFormat holds.
+absl::StatusOr<std::shared_ptr<const StoredMatrix>> MakeAwqMatrix(
+    const at::Tensor& codes,   // [rows, cols]
+    const at::Tensor& scales,  // [rows, groups]
+    const at::Tensor& zeros);  // [rows, groups]
 
 // The quantization_config of a model folder.
 Json AwqConfig(int64_t group_size);

@@ -1,15 +1,10 @@
-// NF4 and FP4: quantization, and the matrix in its stored form.
+// NF4 and FP4: the matrix in its stored form, made and read.
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/bucketize.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/linspace.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/where.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -18,20 +13,11 @@
 #include "absl/strings/str_cat.h"
 #include "libs/core/check.h"
 #include "libs/core/status.h"
+#include "libs/packed/bitsandbytes_codes.h"
 #include "libs/packed/bitsandbytes_format.h"
 
 namespace attnlab {
 namespace {
-
-constexpr int64_t kNestedBlock = 256;
-// Positions in [-1, 1] that magnitudes are rounded to before the nearest value is looked up.
-constexpr double kGrid = 65535;
-
-struct Nested {
-  at::Tensor absmax;  // [blocks / 256, rounded up] float32
-  at::Tensor map;     // [256] float32
-  double offset = 0;
-};
 
 struct FourBitParts {
   FourBitType type = FourBitType::kNf4;
@@ -41,74 +27,6 @@ struct FourBitParts {
   at::Tensor absmax;                  // [blocks] float32, or uint8 codes of `nested`
   Nested nested;                      // map undefined: none
 };
-
-int64_t Blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }
-
-// values[codes] * scale of each number's block: [n] float32.
-at::Tensor Expand(const at::Tensor& codes, const at::Tensor& values, const at::Tensor& scale,
-                  int64_t block_size) {
-  const int64_t count = codes.size(0), padding = scale.size(0) * block_size - count;
-  const at::Tensor numbers = values.index_select(0, codes.to(at::kLong));
-  return (at::constant_pad_nd(numbers, {0, padding}).view({-1, block_size}) * scale.unsqueeze(1))
-      .flatten()
-      .slice(0, 0, count);
-}
-
-// The largest magnitude of each block, and x divided by it, within [-1, 1]; `floor` stands for a
-// magnitude of 0. The last block, when it is not whole, is divided; others are multiplied with the
-// reciprocal.
-std::pair<at::Tensor, at::Tensor> Scale(const at::Tensor& x, int64_t block_size) {
-  constexpr double kFloor = 1e-38;
-  const int64_t count = x.size(0), whole = count / block_size * block_size;
-  const at::Tensor padded =
-      at::constant_pad_nd(x, {0, Blocks(count, block_size) * block_size - count});
-  at::Tensor absmax = padded.view({-1, block_size}).abs().amax(1);
-  const at::Tensor factor = absmax.clamp_min(kFloor).reciprocal();
-  at::Tensor scaled = (padded.view({-1, block_size}) * factor.unsqueeze(1)).flatten();
-  if (whole < count) {
-    absmax[-1].clamp_(kFloor);
-    scaled.slice(0, whole).copy_(padded.slice(0, whole) / absmax[-1]);
-  }
-  return {absmax, scaled.slice(0, 0, count).clamp(-1, 1)};
-}
-
-at::Tensor Midpoints(const at::Tensor& ascending) {
-  return (ascending.slice(0, 0, -1) + ascending.slice(0, 1)) / 2;
-}
-
-// Codes of the 16 values in ascending order; of FP4's two zeros the positive one stands first.
-std::vector<int64_t> AscendingCodes(FourBitType type) {
-  if (type == FourBitType::kFp4) return {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3};
-  return {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-}
-
-at::Tensor FourBitCodes(const at::Tensor& scaled, FourBitType type) {
-  const at::Tensor order = at::tensor(AscendingCodes(type), at::kLong).to(scaled.device());
-  const at::Tensor ascending = FourBitValues(type).to(scaled.device()).index_select(0, order);
-  const at::Tensor codes = order.index_select(0, at::bucketize(scaled, Midpoints(ascending)));
-  const at::Tensor pairs = codes.to(at::kByte).view({-1, 2});
-  return pairs.select(1, 0).bitwise_left_shift(4).bitwise_or(pairs.select(1, 1)).unsqueeze(1);
-}
-
-// Blocks' magnitudes as 8-bit codes of what is left after their mean.
-at::Tensor QuantizeMagnitudes(const at::Tensor& absmax, Nested& nested) {
-  nested.map = DynamicMap().to(absmax.device());
-  const at::Tensor mean = absmax.mean();
-  nested.offset = mean.item<float>();
-  const at::Tensor rest = absmax - mean;
-  const int64_t count = rest.size(0), blocks = Blocks(count, kNestedBlock);
-  const at::Tensor grouped =
-      at::constant_pad_nd(rest, {0, blocks * kNestedBlock - count}).view({blocks, kNestedBlock});
-  nested.absmax = grouped.abs().amax(1);
-  const at::Tensor top = nested.absmax.unsqueeze(1);
-  const at::Tensor scaled = at::where(top > 0, grouped * top.reciprocal(), at::Scalar(-1.0));
-  const at::Tensor cell = ((scaled.clamp(-1, 1) + 1) * (0.5 * kGrid) + 0.5).floor();
-  return at::bucketize(cell / kGrid * 2 - 1, Midpoints(nested.map))
-      .to(at::kByte)
-      .flatten()
-      .slice(0, 0, count)
-      .contiguous();
-}
 
 const char* TypeName(FourBitType type) { return type == FourBitType::kNf4 ? "nf4" : "fp4"; }
 
@@ -126,7 +44,7 @@ class FourBitMatrix : public StoredMatrix {
     const at::Tensor codes =
         at::stack({bytes.bitwise_right_shift(4), bytes.bitwise_and(15)}, 1).flatten();
     const at::Tensor values = FourBitValues(parts_.type).to(codes.device());
-    return Expand(codes.slice(0, 0, rows() * cols()), values, Magnitudes(), parts_.block_size)
+    return ExpandBlocks(codes.slice(0, 0, rows() * cols()), values, Magnitudes(), parts_.block_size)
         .view({rows(), cols()})
         .to(parts_.dtype)
         .to(dtype);
@@ -156,7 +74,7 @@ class FourBitMatrix : public StoredMatrix {
  private:
   at::Tensor Magnitudes() const {
     if (!parts_.nested.map.defined()) return parts_.absmax;
-    return Expand(parts_.absmax, parts_.nested.map, parts_.nested.absmax, kNestedBlock) +
+    return ExpandBlocks(parts_.absmax, parts_.nested.map, parts_.nested.absmax, kNestedBlock) +
            parts_.nested.offset;
   }
 
@@ -233,26 +151,12 @@ absl::Status Validate(const FourBitOptions& options) {
       absl::StrCat("block_size = ", size, ": must be a power of two from 32 to 4096"));
 }
 
-at::Tensor FourBitValues(FourBitType type) {
-  if (type == FourBitType::kFp4) {
-    const at::Tensor twelfths =
-        at::tensor({0.0f, 0.0625f, 8.0f, 12.0f, 4.0f, 6.0f, 2.0f, 3.0f, -0.0f, -0.0625f, -8.0f,
-                    -12.0f, -4.0f, -6.0f, -2.0f, -3.0f});
-    return twelfths / 12;
-  }
-  return at::tensor({-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
-                     -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-                     0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,
-                     0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f,
-                     0.7229568362236023f, 1.0f});
-}
-
 std::shared_ptr<const StoredMatrix> QuantizeFourBit(const at::Tensor& weight,
                                                     const FourBitOptions& options) {
   ATTNLAB_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
   ATTNLAB_CHECK(Validate(options).ok());
   FourBitParts parts = {.type = options.type, .block_size = options.block_size};
-  auto [absmax, scaled] = Scale(weight.detach().flatten(), options.block_size);
+  auto [absmax, scaled] = ScaleBlocks(weight.detach().flatten(), options.block_size);
   parts.codes = FourBitCodes(at::constant_pad_nd(scaled, {0, scaled.size(0) % 2}), options.type);
   parts.absmax = options.double_quant ? QuantizeMagnitudes(absmax, parts.nested) : absmax;
   return std::make_shared<FourBitMatrix>(weight.size(0), weight.size(1), std::move(parts));
@@ -286,22 +190,6 @@ absl::StatusOr<std::shared_ptr<const StoredMatrix>> ReadFourBit(MatrixTensors& t
                          absl::StrCat("does not hold the values of ", TypeName(type)));
   }
   return std::make_shared<FourBitMatrix>(rows, cols, std::move(parts));
-}
-
-at::Tensor DynamicMap() {
-  // 2^i midpoints of even steps from 0.1 to 1 in each decade 10^(i - 6), both signs; 0 and 1.
-  std::vector<float> values = {0.0f, 1.0f};
-  for (int decade = 0; decade < 7; ++decade) {
-    const int64_t count = int64_t{1} << decade;
-    const at::Tensor bounds = at::linspace(0.1, 1, count + 1, at::kFloat);
-    const at::Tensor scaled = Midpoints(bounds) * std::pow(10.0, decade - 6);
-    for (int64_t i = 0; i < count; ++i) {
-      const float value = scaled[i].item<float>();
-      values.insert(values.end(), {value, -value});
-    }
-  }
-  std::sort(values.begin(), values.end());
-  return at::tensor(values);
 }
 
 }  // namespace attnlab

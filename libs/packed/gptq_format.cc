@@ -74,19 +74,20 @@ absl::Status CheckGptqFormat(int64_t bits, int64_t rows, int64_t cols) {
   return absl::OkStatus();
 }
 
-std::shared_ptr<const StoredMatrix> MakeGptqMatrix(const at::Tensor& codes,
-                                                   const at::Tensor& scales,
-                                                   const at::Tensor& zeros,
-                                                   const at::Tensor& group_index,
-                                                   const GptqFormat& format) {
+absl::StatusOr<std::shared_ptr<const StoredMatrix>> MakeGptqMatrix(const at::Tensor& codes,
+                                                                   const at::Tensor& scales,
+                                                                   const at::Tensor& zeros,
+                                                                   const at::Tensor& group_index,
+                                                                   const GptqFormat& format) {
   const int64_t rows = codes.size(0), cols = codes.size(1), bits = format.bits;
   ATTNLAB_CHECK(CheckGptqFormat(bits, rows, cols).ok());
+  ATTNLAB_ASSIGN_OR_RETURN(const at::Tensor half, Float16Scales(scales));
   const int64_t offset = ZeroOffset(format);
   const at::Tensor kept = zeros.to(at::kInt) - offset;  // [rows, groups]
   ATTNLAB_CHECK(kept.min().item<int64_t>() >= 0 && kept.max().item<int64_t>() < (1 << bits));
-  return std::make_shared<GptqMatrix>(
-      rows, cols, bits, offset, PackRows(codes.t(), bits), PackRows(kept, bits).t().contiguous(),
-      scales.to(at::kHalf).t().contiguous(), group_index.to(at::kInt).contiguous());
+  return std::make_shared<GptqMatrix>(rows, cols, bits, offset, PackRows(codes.t(), bits),
+                                      PackRows(kept, bits).t().contiguous(), half.t().contiguous(),
+                                      group_index.to(at::kInt).contiguous());
 }
 
 Json GptqConfig(const GptqFormat& format) {
@@ -115,8 +116,9 @@ absl::StatusOr<std::shared_ptr<const StoredMatrix>> ReadGptqMatrix(MatrixTensors
       !at::isFloatingType(scales.scalar_type())) {
     return tensors.Error("scales", absl::StrCat("must be floating numbers [groups, ", rows, "]"));
   }
+  scales = scales.to(at::kHalf);
   if (!scales.isfinite().all().item<bool>()) {
-    return tensors.Error("scales", "has a number that is not finite");
+    return tensors.Error("scales", "has a number that is not finite in float16");
   }
   const int64_t groups = scales.size(0);
   ATTNLAB_ASSIGN_OR_RETURN(at::Tensor qzeros,
@@ -126,7 +128,7 @@ absl::StatusOr<std::shared_ptr<const StoredMatrix>> ReadGptqMatrix(MatrixTensors
     return tensors.Error("g_idx", absl::StrCat("names groups outside [0, ", groups, ")"));
   }
   return std::make_shared<GptqMatrix>(rows, cols, bits, offset, std::move(qweight),
-                                      std::move(qzeros), scales.to(at::kHalf), std::move(g_idx));
+                                      std::move(qzeros), std::move(scales), std::move(g_idx));
 }
 
 }  // namespace attnlab

@@ -35,13 +35,14 @@ struct GptqFormat {
 // InvalidArgument unless bits are known and numbers of a row and of a column fill whole words.
 absl::Status CheckGptqFormat(int64_t bits, int64_t rows, int64_t cols);
 
-// Scales are rounded to float16. Codes and zeros are integers from 0 to 2^bits - 1; zeros of a
-// symmetric format are at least 1.
-std::shared_ptr<const StoredMatrix> MakeGptqMatrix(const at::Tensor& codes,        // [rows, cols]
-                                                   const at::Tensor& scales,       // [rows, groups]
-                                                   const at::Tensor& zeros,        // [rows, groups]
-                                                   const at::Tensor& group_index,  // [cols]
-                                                   const GptqFormat& format);
+// Scales are rounded to float16; InvalidArgument when one does not fit. Codes and zeros are
+// integers from 0 to 2^bits - 1; zeros of a symmetric format are at least 1.
+absl::StatusOr<std::shared_ptr<const StoredMatrix>> MakeGptqMatrix(
+    const at::Tensor& codes,        // [rows, cols]
+    const at::Tensor& scales,       // [rows, groups]
+    const at::Tensor& zeros,        // [rows, groups]
+    const at::Tensor& group_index,  // [cols]
+    const GptqFormat& format);
 
 // The quantization_config of a model folder.
 Json GptqConfig(const GptqFormat& format);

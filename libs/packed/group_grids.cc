@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "absl/strings/str_format.h"
+
 namespace attnlab {
 namespace {
 
@@ -36,6 +38,15 @@ void FillTile(const Grids& grids, int64_t first, int64_t height, int64_t begin, 
 }
 
 }  // namespace
+
+absl::StatusOr<at::Tensor> Float16Scales(const at::Tensor& scales) {
+  const at::Tensor half = scales.to(at::kHalf);
+  if (half.isfinite().all().item<bool>()) return half;
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "a scale of %g does not fit float16 (at most 65504), in which this layout keeps scales: the "
+      "weights are too large; use a method that keeps float32, such as bnb_nf4",
+      scales.abs().max().item<double>()));
+}
 
 at::Tensor NumbersOfGrids(const at::Tensor& codes, const at::Tensor& zeros,
                           const at::Tensor& scales, const at::Tensor& group) {

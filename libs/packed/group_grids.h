@@ -3,7 +3,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "absl/status/statusor.h"
+
 namespace attnlab {
+
+// Scales as the two layouts keep them: float16. InvalidArgument when one is not finite or becomes
+// infinite there (above 65504, rounded).
+absl::StatusOr<at::Tensor> Float16Scales(const at::Tensor& scales);
 
 // W_ij = scales[g, i] (codes[j, i] - zeros[g, i]) with g = group[j]: [out, in] float32. On a CPU in
 // tiles that fit its first cache, since the result is the codes' transpose.

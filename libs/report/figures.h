@@ -17,12 +17,6 @@ std::vector<std::string> MapNames(const RunSet& set);
 std::vector<std::string> BoxNames(const RunSet& set);
 std::vector<std::string> HistogramNames(const RunSet& set);
 
-// A series over the steps, one curve a group: the mean of its runs with their range as a band; of a
-// single run the values behind their mean. Targets are dashed lines. `behind` is a second series
-// drawn faintly (training loss behind held-out loss), "" for none.
-std::vector<Plot> SeriesPlots(const RunSet& set, const std::string& name, const std::string& title,
-                              const std::string& behind = "");
-
 // One heat map [layers, heads] a run, all on one scale.
 Figure HeadFigure(const RunSet& set, const std::string& name);
 

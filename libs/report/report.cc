@@ -16,6 +16,7 @@
 #include "libs/io/result_names.h"
 #include "libs/report/bench_tables.h"
 #include "libs/report/figures.h"
+#include "libs/report/series_plots.h"
 #include "libs/report/sweep_tables.h"
 #include "libs/report/tables.h"
 #include "libs/report/text.h"

@@ -1,119 +1,20 @@
 #include "libs/report/tables.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <map>
-#include <optional>
 #include <set>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "libs/io/result_names.h"
 #include "libs/report/text.h"
 
 namespace attnlab {
 namespace {
 
-struct SummaryColumn {
-  std::string header, unit;
-  std::function<std::optional<double>(const RunResults&)> value;
-};
-
-std::optional<double> MetricValue(const RunResults& results, const std::string& name) {
-  const auto it = results.metrics.find(name);
-  return it == results.metrics.end() ? std::nullopt : std::optional(it->second.value);
-}
-
-std::optional<double> LastOf(const RunResults& results, const std::string& name) {
-  const auto it = results.series.find(name);
-  if (it == results.series.end() || it->second.values.empty()) return std::nullopt;
-  return it->second.values.back();
-}
-
-// The metric, or where a run has none the last value of the series of that name.
-SummaryColumn SummaryOf(const std::string& name, const std::string& unit) {
-  return {ShortTitle(name), unit, [name](const RunResults& results) {
-            const auto metric = MetricValue(results, name);
-            return metric ? metric : LastOf(results, name);
-          }};
-}
-
-// The largest T among metrics PREFIX_T<number>, 0 when there are none.
-int64_t LongestT(const RunSet& set, const std::string& prefix) {
-  int64_t longest = 0;
-  for (const ReportRun& run : set.runs) {
-    for (const auto& [name, metric] : run.results.metrics) {
-      int64_t length = 0;
-      if (absl::StartsWith(name, prefix + "_T") &&
-          absl::SimpleAtoi(name.substr(prefix.size() + 2), &length))
-        longest = std::max(longest, length);
-    }
-  }
-  return longest;
-}
-
-std::vector<SummaryColumn> SummaryColumns(const RunSet& set) {
-  const auto sink_rate = [&](const std::string& eps) {
-    const std::string prefix = absl::StrCat(names::kSinkRate, "_", eps);
-    return SummaryOf(absl::StrCat(prefix, "_T", LongestT(set, prefix)), "fraction");
-  };
-  std::vector<SummaryColumn> columns = {SummaryOf(names::kFinalLoss, "nats"),
-                                        SummaryOf(names::kBackcopyLoss, "nats"),
-                                        SummaryOf(names::kBigramLoss, "nats"),
-                                        SummaryOf(names::kPerplexity, ""),
-                                        SummaryOf(names::kBitsPerByte, ""),
-                                        SummaryOf(names::kBosAttention, "fraction"),
-                                        sink_rate("0.2"),
-                                        sink_rate("0.3"),
-                                        SummaryOf(names::kFirstKeyMass, "fraction"),
-                                        SummaryOf(names::kBosValueNorm, "ratio"),
-                                        SummaryOf("kurtosis_pooled", ""),
-                                        SummaryOf(names::kActivationMin, ""),
-                                        SummaryOf(names::kActivationMax, ""),
-                                        SummaryOf(names::kZeroShare, "fraction"),
-                                        SummaryOf("dead_heads_1e-06", "fraction")};
-  columns.erase(std::remove_if(columns.begin(), columns.end(),
-                               [&](const SummaryColumn& column) {
-                                 return std::none_of(set.runs.begin(), set.runs.end(),
-                                                     [&](const ReportRun& run) {
-                                                       return column.value(run.results).has_value();
-                                                     });
-                               }),
-                columns.end());
-  return columns;
-}
-
-// "LOW … HIGH" of values that differ as they are shown, else "".
-std::string RangeText(const std::vector<double>& values, const std::string& unit) {
-  if (values.empty()) return "";
-  const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  const std::string from = FormatNumber(*low, unit), to = FormatNumber(*high, unit);
-  return from == to ? "" : absl::StrCat(from, " … ", to);
-}
-
-// The mean of those runs of `group` that have the value, with their range as a note.
-Cell MeanAndRange(const SummaryColumn& column, const RunSet& set, const RunGroup& group) {
-  std::vector<double> values;
-  for (const size_t i : group.runs) {
-    if (const auto value = column.value(set.runs[i].results)) values.push_back(*value);
-  }
-  if (values.empty()) return {};
-  double sum = 0;
-  for (const double value : values) sum += value;
-  const double mean = sum / static_cast<double>(values.size());
-  return {FormatNumber(mean, column.unit), "", false, RangeText(values, column.unit)};
-}
-
 // How the runs of a bar spread about their mean, "" for a single one.
 std::string RangeOf(const Verdict& verdict) {
-  const std::string range = RangeText(verdict.measurements, "");
+  const std::string range = FormatRange(verdict.measurements);
   return range.empty() ? "" : absl::StrCat(range, " in ", verdict.measurements.size(), " runs");
-}
-
-std::string StatusNote(const RunResults& results) {
-  return results.status == "finished" ? "" : absl::StrCat(" (", results.status, ")");
 }
 
 // Header of a table with one column a run after the `first` ones.
@@ -129,32 +30,6 @@ const Column* FindColumn(const std::vector<Column>& columns, const std::string& 
     if (column.name == name) return &column;
   }
   return nullptr;
-}
-
-Table SummaryTable(const RunSet& set) {
-  const std::vector<SummaryColumn> columns = SummaryColumns(set);
-  Table table;
-  if (columns.empty()) return table;
-  table.header = {"run"};
-  for (const SummaryColumn& column : columns) table.header.push_back(column.header);
-  for (const RunGroup& group : set.groups) {
-    if (group.runs.size() > 1) {
-      std::vector<Cell> row = {
-          {absl::StrCat(group.label, ", mean of ", group.runs.size()), group.color, true, "range"}};
-      for (const SummaryColumn& column : columns) row.push_back(MeanAndRange(column, set, group));
-      table.rows.push_back(std::move(row));
-    }
-    for (const size_t i : group.runs) {
-      const ReportRun& run = set.runs[i];
-      std::vector<Cell> row = {{run.label + StatusNote(run.results), run.color, false}};
-      for (const SummaryColumn& column : columns) {
-        const auto value = column.value(run.results);
-        row.push_back({value ? FormatNumber(*value, column.unit) : "", "", false});
-      }
-      table.rows.push_back(std::move(row));
-    }
-  }
-  return table;
 }
 
 Table ClaimsTable(const RunSet& set, const std::vector<Verdict>& verdicts) {
@@ -237,8 +112,9 @@ Table MetricsTable(const RunSet& set) {
                              {count(any->tokens), "", false},
                              {count(any->sequences), "", false}};
     for (const ReportRun& run : set.runs) {
-      const auto value = MetricValue(run.results, name);
-      row.push_back({value ? FormatNumber(*value, any->unit) : "", "", false});
+      const auto it = run.results.metrics.find(name);
+      const bool there = it != run.results.metrics.end();
+      row.push_back({there ? FormatNumber(it->second.value, any->unit) : "", "", false});
     }
     table.rows.push_back(std::move(row));
   }

@@ -93,6 +93,13 @@ std::string FormatNumber(double value, const std::string& unit, int digits) {
   return absl::StrReplaceAll(text, {{"-", "−"}});
 }
 
+std::string FormatRange(const std::vector<double>& values, const std::string& unit) {
+  if (values.empty()) return "";
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  const std::string from = FormatNumber(*low, unit), to = FormatNumber(*high, unit);
+  return from == to ? "" : absl::StrCat(from, " … ", to);
+}
+
 std::string ShortTitle(const std::string& name) {
   static constexpr std::pair<const char*, const char*> kTitles[] = {
       {names::kFinalLoss, "held-out loss"},

@@ -142,6 +142,27 @@ TEST_F(BadInputTest, DamagedShards) {
   ExpectError(Train(sets), kBadInput, {shard, "No such file"});
 }
 
+TEST_F(BadInputTest, HeldOutDataThatAreNone) {
+  ASSERT_EQ(Train({"--set", "train.steps=12"}).exit_code, 0);
+  const std::string empty = folder_ / "empty";
+  fs::create_directories(empty + "/train");
+  for (const std::string& model : {run_, run_ + "/model"}) {
+    for (const std::vector<std::string>& what : {std::vector<std::string>{"--tasks", "held_out"},
+                                                 {"--tasks", "backcopy"},
+                                                 {"--analysis"}}) {
+      std::vector<std::string> arguments = {model, "--data", empty};
+      arguments.insert(arguments.end(), what.begin(), what.end());
+      ExpectError(RunProgram("eval", arguments), kBadInput,
+                  {empty, "no folder validation", "`prepare`"});
+      arguments[2] = folder_ / "nowhere";
+      ExpectError(RunProgram("eval", arguments), kBadInput, {"nowhere", "no folder train"});
+    }
+  }
+  // A folder of task files leaves the held-out data to the recipe.
+  ExpectError(RunProgram("eval", {run_, "--data", empty, "--tasks", "held_out,wikitext"}),
+              kBadInput, {"task wikitext"});
+}
+
 TEST_F(BadInputTest, RunRecordsItsInputs) {
   const std::string data = PrepareText();
   const Outcome outcome = Train(OnText(data));

@@ -74,10 +74,10 @@ class InterruptTest : public testing::Test {
     }
   }
 
-  // The run is finished and is the undisturbed run.
-  void ExpectSame(const std::string& run) const {
+  // The run is finished and is the undisturbed one.
+  void ExpectSame(const std::string& run, const std::string& reference = "reference") const {
     const absl::StatusOr<RunResults> results = ReadResults(folder_ / run);
-    const absl::StatusOr<RunResults> expected = ReadResults(folder_ / "reference");
+    const absl::StatusOr<RunResults> expected = ReadResults(folder_ / reference);
     ASSERT_TRUE(results.ok() && expected.ok()) << results.status() << expected.status();
     EXPECT_EQ(results->status, "finished");
     for (const auto& [name, series] : expected->series) {
@@ -90,7 +90,7 @@ class InterruptTest : public testing::Test {
       EXPECT_EQ(results->metrics.at(name).value, metric.value) << name;
     }
     const std::string model = "/model/model.safetensors";
-    EXPECT_TRUE(ReadText(folder_ / run + model) == ReadText(folder_ / "reference" + model))
+    EXPECT_TRUE(ReadText(folder_ / run + model) == ReadText(folder_ / reference + model))
         << "the weights differ";
     EXPECT_FALSE(std::filesystem::exists(folder_ / run + "/checkpoints"));
   }
@@ -165,6 +165,42 @@ TEST_F(InterruptTest, SigtermSavesAndEnds) {
   const Outcome resumed = RunProgram("train", Arguments("run", true));
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   ExpectSame("run");
+}
+
+// The parent of a sweep's runs is told to stop; it tells both, and each saves.
+TEST_F(InterruptTest, SigtermStopsTheRunsOfASweep) {
+  WriteText(recipe_, TinyRecipe());
+  steps_ = "train.steps=300";
+  const auto sweep = [&](const std::string& out, bool resume) {
+    std::vector<std::string> arguments = Arguments(out, resume);
+    arguments.insert(arguments.end(), {"--set", "sweep.seed=[1,2]", "--jobs", "2"});
+    return arguments;
+  };
+  const Outcome whole = RunProgram("train", sweep("reference", false));
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  std::vector<std::string> runs;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "reference")) {
+    runs.push_back("/" + entry.path().filename().string());
+  }
+  ASSERT_EQ(runs.size(), 2u);
+
+  Program program("train", sweep("stopped", false));
+  for (const std::string& run : runs) {
+    AwaitFlush(program, folder_ / "stopped" + run + "/results.h5", 0);
+  }
+  program.Signal(SIGTERM);
+  const Outcome stopped = program.Wait();
+  EXPECT_EQ(stopped.exit_code, 1);
+  EXPECT_THAT(stopped.err, testing::AllOf(testing::HasSubstr("--resume"),
+                                          testing::HasSubstr("2 of 2 runs did not finish")));
+  for (const std::string& run : runs) {
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "stopped" + run + "/checkpoints")) << run;
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "stopped" + run + "/model")) << run;
+  }
+
+  const Outcome resumed = RunProgram("train", sweep("stopped", true));
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  for (const std::string& run : runs) ExpectSame("stopped" + run, "reference" + run);
 }
 
 // The implementation of attention is no part of a model folder; the resumed run keeps it.

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
 #include <utility>
 
@@ -157,6 +158,23 @@ TEST(Methods, BadSettingsNameThemselves) {
   EXPECT_THAT(message("prune", "wanda", "pattern = \"3:4\""), HasSubstr("3:4"));
   EXPECT_THAT(message("prune", "magnitude", "sparsity = 0.3\npattern = \"2:4\""),
               HasSubstr("2:4 removes half"));
+}
+
+TEST(Methods, WhatFloat16CannotHoldIsAnError) {
+  for (const auto& [kind, name, settings] : {std::array{"quantize", "rtn", "bits = 4"},
+                                             {"quantize", "gptq", "bits = 4"},
+                                             {"quantize", "awq", "group_size = 32"},
+                                             {"quantize", "hqq", "dtype = \"float16\""},
+                                             {"quantize", "bnb_int8", ""},
+                                             {"prune", "sparsegpt", "bits = 4"}}) {
+    Transformer model = Transformer::Create(SmallConfig(), 1).value();
+    model.SetMatrix(1, MatrixSlot::kDown, model.Matrix(1, MatrixSlot::kDown).detach() * 1e8);
+    const absl::Status status = RunMethod(model, kind, name, settings).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_THAT(status.message(),
+                testing::AllOf(HasSubstr("model.layers.1.mlp.down_proj"), HasSubstr("float16")))
+        << name;
+  }
 }
 
 TEST(Methods, TooFewTokensNeedDamping) {

@@ -43,7 +43,7 @@ Parts RandomParts(int64_t rows, int64_t cols, int64_t groups) {
 TEST(AwqFormat, WordsByHand) {
   const at::Tensor codes = at::arange(16).unsqueeze(1).repeat({1, 2});  // [16, 2]
   const at::Tensor ones = at::rand({16, 1}).fill_(1);
-  const auto tensors = MakeAwqMatrix(codes, ones, ones * 5)->Tensors();
+  const auto tensors = MakeAwqMatrix(codes, ones, ones * 5).value()->Tensors();
   ASSERT_EQ(tensors[0].first, "qweight");
   ASSERT_EQ(tensors[0].second.sizes(), at::IntArrayRef({2, 2}));
   for (int64_t input = 0; input < 2; ++input) {
@@ -57,7 +57,8 @@ TEST(AwqFormat, TensorsAndNumbersAreThoseOfGptqModel) {
   const TensorMap expected = WithPrefix(ReadRecord("gptq", "ATTNLAB_GPTQ"), "awq.");
   ASSERT_FALSE(expected.empty());
   const auto matrix =
-      MakeAwqMatrix(expected.at("codes"), expected.at("scales_in"), expected.at("zeros_in"));
+      MakeAwqMatrix(expected.at("codes"), expected.at("scales_in"), expected.at("zeros_in"))
+          .value();
   for (const auto& [suffix, tensor] : matrix->Tensors()) {
     EXPECT_TRUE(at::equal(tensor, expected.at(suffix))) << suffix;
   }
@@ -76,7 +77,7 @@ TEST(AwqFormat, NumbersAreTheirDefinition) {
   for (const auto& [rows, cols, groups] :
        {std::tuple<int64_t, int64_t, int64_t>{8, 6, 3}, {24, 10, 1}, {64, 96, 96}, {40, 56, 7}}) {
     const Parts parts = RandomParts(rows, cols, groups);
-    const auto matrix = MakeAwqMatrix(parts.codes, parts.scales, parts.zeros);
+    const auto matrix = MakeAwqMatrix(parts.codes, parts.scales, parts.zeros).value();
     const at::Tensor scales = parts.scales.to(at::kHalf).to(at::kDouble);
     const at::Tensor expected = (parts.codes.to(at::kDouble).view({rows, groups, -1}) -
                                  parts.zeros.unsqueeze(2).to(at::kDouble)) *
@@ -89,7 +90,7 @@ TEST(AwqFormat, NumbersAreTheirDefinition) {
 TEST(AwqFormat, RoundTrip) {
   for (const int64_t groups : {1, 4}) {
     const Parts parts = RandomParts(16, 32, groups);
-    const auto matrix = MakeAwqMatrix(parts.codes, parts.scales, parts.zeros);
+    const auto matrix = MakeAwqMatrix(parts.codes, parts.scales, parts.zeros).value();
     TensorsInMemory file(*matrix);
     const auto read = Read(file, 16, 32, AwqConfig(groups == 1 ? 0 : 8));
     ASSERT_TRUE(read.ok()) << read.status();
@@ -98,9 +99,16 @@ TEST(AwqFormat, RoundTrip) {
   }
 }
 
+TEST(AwqFormat, ScalesBeyondFloat16AreErrors) {
+  const Parts parts = RandomParts(16, 32, 4);
+  parts.scales[1][2] = 7e4;
+  EXPECT_THAT(MakeAwqMatrix(parts.codes, parts.scales, parts.zeros).status().message(),
+              testing::AllOf(HasSubstr("70000"), HasSubstr("float16")));
+}
+
 TEST(AwqFormat, FilesThatLie) {
   const Parts parts = RandomParts(16, 32, 4);
-  const auto matrix = MakeAwqMatrix(parts.codes, parts.scales, parts.zeros);
+  const auto matrix = MakeAwqMatrix(parts.codes, parts.scales, parts.zeros).value();
   const Json config = AwqConfig(8);
   const auto error = [&](const Json& config, int64_t rows = 16, int64_t cols = 32) {
     TensorsInMemory file(*matrix);

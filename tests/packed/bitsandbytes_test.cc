@@ -89,7 +89,9 @@ TEST_F(Recorded, FourBitTensorsAndNumbersAreTheSameBits) {
         }
         const at::Tensor numbers = matrix->Dense(at::kFloat);
         const bool whole = expected.count("dense") > 0;
-        if (whole) EXPECT_TRUE(at::equal(numbers, expected.at("dense"))) << prefix;
+        if (whole) {
+          EXPECT_TRUE(at::equal(numbers, expected.at("dense"))) << prefix;
+        }
 
         TensorsInMemory file;
         file.tensors = expected;

@@ -58,7 +58,8 @@ TEST(GptqFormat, TensorsAndNumbersAreThoseOfGptqModel) {
     for (const bool symmetric : {false, true}) {
       const GptqFormat format = {.bits = bits, .symmetric = symmetric};
       const auto matrix = MakeGptqMatrix(expected.at("codes"), expected.at("scales_in"),
-                                         expected.at("zeros_in"), expected.at("g_idx"), format);
+                                         expected.at("zeros_in"), expected.at("g_idx"), format)
+                              .value();
       for (const auto& [suffix, tensor] : matrix->Tensors()) {
         const std::string name = symmetric && suffix == "qzeros" ? "qzeros_v1" : suffix;
         EXPECT_TRUE(at::equal(tensor, expected.at(name))) << bits << " bits: " << name;
@@ -85,7 +86,8 @@ TEST(GptqFormat, NumbersAreTheirDefinition) {
     for (const bool symmetric : {false, true}) {
       const Parts parts = Random(size.rows, size.cols, size.groups, size.bits, symmetric ? 1 : 0);
       const auto matrix = MakeGptqMatrix(parts.codes, parts.scales, parts.zeros, parts.group_index,
-                                         {.bits = size.bits, .symmetric = symmetric});
+                                         {.bits = size.bits, .symmetric = symmetric})
+                              .value();
       const at::Tensor exact = Definition(parts);
       EXPECT_TRUE(at::equal(matrix->Dense(at::kFloat), exact.to(at::kFloat))) << size.bits;
       EXPECT_TRUE(at::equal(matrix->To(at::kCPU)->Dense(at::kHalf), exact.to(at::kHalf)));
@@ -115,10 +117,25 @@ TEST(GptqFormat, SizesThatFillNoWordAreErrors) {
   EXPECT_THAT(CheckGptqFormat(3, 16, 32).message(), HasSubstr("16 x 32"));
 }
 
+TEST(GptqFormat, ScalesBeyondFloat16AreErrors) {
+  Parts parts = Random(16, 32, 2, 4, 1);
+  const auto make = [&](float scale) {
+    parts.scales[3][1] = scale;
+    return MakeGptqMatrix(parts.codes, parts.scales, parts.zeros, parts.group_index, {.bits = 4});
+  };
+  EXPECT_TRUE(make(65504).ok());
+  for (const float scale : {65520.0f, 7e4f, -7e4f, 3e38f, INFINITY, NAN}) {
+    EXPECT_EQ(make(scale).status().code(), absl::StatusCode::kInvalidArgument) << scale;
+  }
+  EXPECT_THAT(make(7e4f).status().message(),
+              testing::AllOf(HasSubstr("70000"), HasSubstr("float16")));
+}
+
 TEST(GptqFormat, FilesThatLieAreErrors) {
   const Parts parts = Random(16, 32, 2, 4, 1);
   const auto matrix =
-      MakeGptqMatrix(parts.codes, parts.scales, parts.zeros, parts.group_index, {.bits = 4});
+      MakeGptqMatrix(parts.codes, parts.scales, parts.zeros, parts.group_index, {.bits = 4})
+          .value();
   const auto reject = [&](const std::string& suffix, const at::Tensor& tensor,
                           const std::string& message) {
     TensorsInMemory file(*matrix);
@@ -140,6 +157,7 @@ TEST(GptqFormat, FilesThatLieAreErrors) {
   reject("scales", at::full({0, 16}, 1.0f, at::kHalf), "scales");
   reject("scales", at::full({2, 16}, 1, at::kInt), "floating");
   reject("scales", at::full({2, 16}, std::nan(""), at::kHalf), "not finite");
+  reject("scales", at::full({2, 16}, 7e4f, at::kFloat), "not finite in float16");
   reject("g_idx", at::full({32}, 2, at::kInt), "g_idx");
   reject("g_idx", at::full({32}, -1, at::kInt), "g_idx");
   reject("g_idx", at::full({31}, 0, at::kInt), "expected Int [32]");
@@ -149,7 +167,8 @@ TEST(GptqFormat, FilesThatLieAreErrors) {
 TEST(GptqFormat, ConfigsThatLieAreErrors) {
   const Parts parts = Random(16, 32, 2, 4, 1);
   const auto matrix =
-      MakeGptqMatrix(parts.codes, parts.scales, parts.zeros, parts.group_index, {.bits = 4});
+      MakeGptqMatrix(parts.codes, parts.scales, parts.zeros, parts.group_index, {.bits = 4})
+          .value();
   const auto reject = [&](const char* key, Json value, const std::string& message) {
     TensorsInMemory file(*matrix);
     Json config = GptqConfig({.bits = 4});
