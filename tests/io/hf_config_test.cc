@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "libs/core/files.h"
@@ -12,7 +13,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string TempPath(const std::string& name) {
-  return absl::StrCat(::testing::TempDir(), "/attnlab_hf_config_", name);
+  return absl::StrCat(::testing::TempDir(), "/attnlab_hf_config_", getpid(), "_", name);
 }
 
 absl::StatusOr<HfConfig> Read(const std::string& text) {

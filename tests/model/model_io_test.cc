@@ -5,6 +5,7 @@
 #include <ATen/Functions.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -35,7 +36,7 @@ ModelConfig Tiny() {
 }
 
 std::string FreshDir(const std::string& name) {
-  const std::string dir = testing::TempDir() + "attnlab_model_io_" + name;
+  const std::string dir = testing::TempDir() + "attnlab_model_io_" + std::to_string(getpid()) + "_" + name;
   std::filesystem::remove_all(dir);
   return dir;
 }

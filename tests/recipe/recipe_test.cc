@@ -2,9 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
 #include "libs/core/files.h"
 
 namespace attnlab {
@@ -100,7 +102,7 @@ TEST(Recipe, SetOverrides) {
 }
 
 TEST(Recipe, ExtendsOneParent) {
-  const std::string folder = ::testing::TempDir() + "/attnlab_recipe";
+  const std::string folder = absl::StrCat(::testing::TempDir(), "/attnlab_recipe_", getpid());
   std::filesystem::create_directories(folder);
   ASSERT_TRUE(
       WriteFileAtomically(folder + "/base.toml", "seed = 3\n[model]\nlayers = 5\ntheta = 2.0\n")

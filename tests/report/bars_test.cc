@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -41,7 +42,7 @@ Bar LossBar() {
 Verdict VerdictOf(const Bar& bar, const RunSet& set) { return JudgeBars({{"id", bar}}, set)[0]; }
 
 std::string FileOf(const std::string& name, const std::string& text) {
-  const std::string path = absl::StrCat(::testing::TempDir(), "/attnlab_bars_", name, ".toml");
+  const std::string path = absl::StrCat(::testing::TempDir(), "/attnlab_bars_", getpid(), "_", name, ".toml");
   EXPECT_TRUE(WriteFileAtomically(path, text).ok());
   return path;
 }
@@ -158,7 +159,7 @@ TEST(Bars, FilesAreReadStrictly) {
 }
 
 TEST(Bars, ReportOfASweepShowsTheVerdicts) {
-  const std::string folder = ::testing::TempDir() + "/attnlab_bars_sweep";
+  const std::string folder = absl::StrCat(::testing::TempDir(), "/attnlab_bars_sweep_", getpid());
   std::filesystem::remove_all(folder);
   for (const RunResults& run :
        {WithLoss("softmax", 1, 1.25), WithLoss("softpick", 1, 1.5), WithLoss("softpick", 2, 2.5)}) {

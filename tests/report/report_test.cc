@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -28,7 +29,7 @@ struct Pages {
 };
 
 Pages Report(const std::vector<RunResults>& runs, const std::string& name) {
-  const std::string folder = absl::StrCat(::testing::TempDir(), "/attnlab_report_", name);
+  const std::string folder = absl::StrCat(::testing::TempDir(), "/attnlab_report_", getpid(), "_", name);
   std::filesystem::create_directories(folder);
   std::vector<std::string> paths;
   for (const RunResults& run : runs) {
@@ -129,7 +130,7 @@ TEST(Report, WhatIsAbsentIsLeftOut) {
 
 // Names that try to leave the page, the table and the gnuplot script.
 TEST(Report, HostileNames) {
-  const std::string mark = ::testing::TempDir() + "/attnlab_report_injected";
+  const std::string mark = absl::StrCat(::testing::TempDir(), "/attnlab_report_injected_", getpid());
   std::filesystem::remove(mark);
   const std::string evil = absl::StrCat(
       "</title><script>alert(1)</script> ' \" | `touch ", mark, "` '; system('touch ", mark,
