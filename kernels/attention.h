@@ -6,9 +6,9 @@
 // Scores live in one tile at a time (FlashAttention-2, Dao 2023, 2307.08691): memory is linear in
 // the sequence length, and the backward keeps the output and two numbers a row. Sums and statistics
 // are float32. On a CPU 16-bit operands are widened tile by tile; on a CUDA device tensor cores
-// multiply them, with weights rounded to their type. The bits of a result do not depend on the number
-// of threads, and are the same in every run. A row that sees no key, or whose denominator is 0, has
-// output and gradient 0.
+// multiply them, with weights rounded to their type. The bits of a result do not depend on the
+// number of threads, and are the same in every run. A row that sees no key, or whose denominator is
+// 0, has output and gradient 0.
 #pragma once
 
 #include <cstdint>
@@ -60,11 +60,11 @@ struct Problem {
   void* stream = nullptr;  // cudaStream_t; the launch returns before the work is done
   // Products of tiles whose weights are all 0 are left out; false is for measuring what that saves.
   bool skip_zero_tiles = true;
-  // [2] on the device, or null; adds tiles seen, tiles skipped. In decode on a CUDA device a tile is
-  // the value of one key.
+  // [2] on the device, or null; adds tiles seen, tiles skipped. In decode on a CUDA device a tile
+  // is the value of one key.
   uint64_t* tile_counts = nullptr;
-  // On a CUDA device: "hopper", "mma" or "oracle" (kernels/cuda/attention.h), an error where that does
-  // not take the problem; null: the best that does.
+  // On a CUDA device: "hopper", "mma" or "oracle" (kernels/cuda/attention.h), an error where that
+  // does not take the problem; null: the best that does.
   const char* kernel = nullptr;
   // WorkspaceBytes(args) bytes on the device, aligned to 256; null where that is 0.
   void* workspace = nullptr;
@@ -74,15 +74,15 @@ struct Problem {
 };
 
 // Which tiles of a CUDA launch have weights: bit t of row [batch, head, g] says that some weight of
-// queries 64 g to 64 g + 63 on keys 128 t to 128 t + 127 may not be 0. The forward of a variant with
-// exact zeros writes it, and its backward leaves out what the other tiles do not need.
+// queries 64 g to 64 g + 63 on keys 128 t to 128 t + 127 may not be 0. The forward of a variant
+// with exact zeros writes it, and its backward leaves out what the other tiles do not need.
 inline int64_t LiveRows(const Shape& shape) {
   return shape.batch * shape.heads * ((shape.queries + 63) / 64);
 }
 inline int64_t LiveWords(const Shape& shape) { return (shape.keys + 4095) / 4096; }  // a row
 
-// Keys and values of sequences that differ in length, or that lie in pages of one pool. In decode on
-// a CUDA device only.
+// Keys and values of sequences that differ in length, or that lie in pages of one pool. In decode
+// on a CUDA device only.
 struct KeyCache {
   // [batch], at most shape.keys each, or null. The queries are the last positions of their own
   // sequence, whatever Mask::query_offset says: query i stands at key_lengths[b] - queries + i.
@@ -115,7 +115,8 @@ struct BackwardArgs : Problem {
   float* learned_grad[kMaxLearned] = {};  // each [heads], float32
 };
 
-// What `args` need as workspace; 0 on the CPU. A forward needs none: that of ForwardArgs is decode's.
+// What `args` need as workspace; 0 on the CPU. A forward needs none: that of ForwardArgs is
+// decode's.
 int64_t WorkspaceBytes(const ForwardArgs& args);
 int64_t WorkspaceBytes(const BackwardArgs& args);
 

@@ -67,7 +67,9 @@ const EntryPoints& Chosen() { return AllEntryPoints()[chosen]; }
 namespace device = cuda;
 #else
 namespace device {
-std::string Missing() { return "this build has no kernels for CUDA devices: cuda.h and nvrtc.h were not found"; }
+std::string Missing() {
+  return "this build has no kernels for CUDA devices: cuda.h and nvrtc.h were not found";
+}
 std::string Forward(const ForwardArgs&) { return Missing(); }
 std::string Backward(const BackwardArgs&) { return Missing(); }
 std::string Decode(const ForwardArgs&) { return Missing(); }

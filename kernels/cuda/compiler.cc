@@ -28,9 +28,9 @@ std::string SourceOf(const Instance& instance) {
 
 std::vector<std::string> OptionsOf(const Instance& instance) {
   const std::string arch = std::to_string(instance.arch) + (instance.arch == 90 ? "a" : "");
-  return {"--gpu-architecture=sm_" + arch, "--std=c++20",     "-default-device", "--ftz=true",
-          "--extra-device-vectorization",  "--restrict",      "-lineinfo",
-          "--diag-suppress=177,549"};
+  return {
+      "--gpu-architecture=sm_" + arch, "--std=c++20", "-default-device", "--ftz=true",
+      "--extra-device-vectorization",  "--restrict",  "-lineinfo",       "--diag-suppress=177,549"};
 }
 
 // Two passes of FNV-1a with different seeds, in hexadecimal: a name, no protection.
@@ -46,12 +46,15 @@ std::string HashOf(const std::string& text) {
 
 fs::path CacheFolder() {
   if (const char* folder = std::getenv("ATTNLAB_KERNEL_CACHE")) return folder;
-  if (const char* folder = std::getenv("XDG_CACHE_HOME")) return fs::path(folder) / "attnlab/kernels";
+  if (const char* folder = std::getenv("XDG_CACHE_HOME"))
+    return fs::path(folder) / "attnlab/kernels";
   if (const char* folder = std::getenv("HOME")) return fs::path(folder) / ".cache/attnlab/kernels";
   return {};
 }
 
-constexpr char kMagic[] = "\x7f" "ELF";  // cubins are ELF files
+constexpr char kMagic[] =
+    "\x7f"
+    "ELF";  // cubins are ELF files
 
 std::string ReadCached(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -97,7 +100,8 @@ std::string Compile(const Instance& instance, const std::string& source, std::st
   if (log_wanted) options.push_back("--ptxas-options=-v");
   std::vector<const char*> arguments;
   for (const std::string& option : options) arguments.push_back(option.c_str());
-  result = nvrtc->nvrtcCompileProgram(program, static_cast<int>(arguments.size()), arguments.data());
+  result =
+      nvrtc->nvrtcCompileProgram(program, static_cast<int>(arguments.size()), arguments.data());
   size_t size = 0;
   std::string code;
   if (result == NVRTC_SUCCESS) {
@@ -164,11 +168,12 @@ CUfunction GetKernel(const Instance& instance, const char* name, int ordinal, in
     if (code.empty()) return nullptr;
     CUlibrary library;
     Kernel kernel{};
-    error = Describe("cuLibraryLoadData", driver->cuLibraryLoadData(&library, code.data(), nullptr,
-                                                                    nullptr, 0, nullptr, nullptr, 0));
+    error = Describe(
+        "cuLibraryLoadData",
+        driver->cuLibraryLoadData(&library, code.data(), nullptr, nullptr, 0, nullptr, nullptr, 0));
     if (error.empty()) {
-      error = Describe("cuLibraryGetKernel",
-                       driver->cuLibraryGetKernel(&kernel.kernel, library, name));
+      error =
+          Describe("cuLibraryGetKernel", driver->cuLibraryGetKernel(&kernel.kernel, library, name));
     }
     if (!error.empty()) return nullptr;
     found = kernels.emplace(key, kernel).first;
@@ -178,10 +183,9 @@ CUfunction GetKernel(const Instance& instance, const char* name, int ordinal, in
     CUdevice device = 0;
     error = Describe("cuDeviceGet", driver->cuDeviceGet(&device, ordinal));
     if (error.empty()) {
-      error = Describe(
-          "cuKernelSetAttribute",
-          driver->cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                       shared_bytes, kernel.kernel, device));
+      error = Describe("cuKernelSetAttribute",
+                       driver->cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                                    shared_bytes, kernel.kernel, device));
     }
     if (!error.empty()) return nullptr;
     kernel.shared_bytes[ordinal] = shared_bytes;

@@ -47,8 +47,8 @@ std::string Encode(const Problem& problem, const Operand& operand, int64_t heads
 }
 
 // One block a multiprocessor; `elements` of tiles in shared memory, beside barriers and alignment.
-Launch LaunchOf(const Schedule& schedule, int groups, int64_t elements,
-                const DeviceInfo& device, int extra_bytes = 0) {
+Launch LaunchOf(const Schedule& schedule, int groups, int64_t elements, const DeviceInfo& device,
+                int extra_bytes = 0) {
   const int blocks = std::min(schedule.count, device.multiprocessors);
   return {{static_cast<unsigned>(blocks), 1, 1},
           static_cast<unsigned>(128 * (groups + 1)),
@@ -64,22 +64,31 @@ struct Tiles {
 
 Tiles TilesOf(HopperKernel kernel, int64_t dim) {
   switch (kernel) {
-    case HopperKernel::kForward: return dim == 64 ? Tiles{3, 128, 4} : Tiles{2, 128, 2};
-    case HopperKernel::kKeys: return dim == 64 ? Tiles{2, 128, 2} : Tiles{2, 64, 2};
-    case HopperKernel::kQueries: return dim == 64 ? Tiles{3, 64, 4} : Tiles{2, 128, 2};
+    case HopperKernel::kForward:
+      return dim == 64 ? Tiles{3, 128, 4} : Tiles{2, 128, 2};
+    case HopperKernel::kKeys:
+      return dim == 64 ? Tiles{2, 128, 2} : Tiles{2, 64, 2};
+    case HopperKernel::kQueries:
+      return dim == 64 ? Tiles{3, 64, 4} : Tiles{2, 128, 2};
     case HopperKernel::kStatistics:
-    case HopperKernel::kBounds: break;
+    case HopperKernel::kBounds:
+      break;
   }
   return {1, 64, 1};
 }
 
 const char* FileOf(HopperKernel kernel) {
   switch (kernel) {
-    case HopperKernel::kForward: return "hopper_forward.cuh";
-    case HopperKernel::kKeys: return "hopper_keys.cuh";
-    case HopperKernel::kQueries: return "hopper_queries.cuh";
-    case HopperKernel::kStatistics: return "statistics.cuh";
-    case HopperKernel::kBounds: return "hopper_bounds.cuh";
+    case HopperKernel::kForward:
+      return "hopper_forward.cuh";
+    case HopperKernel::kKeys:
+      return "hopper_keys.cuh";
+    case HopperKernel::kQueries:
+      return "hopper_queries.cuh";
+    case HopperKernel::kStatistics:
+      return "statistics.cuh";
+    case HopperKernel::kBounds:
+      return "hopper_bounds.cuh";
   }
   return "";
 }
@@ -94,8 +103,10 @@ bool Bounded(const Problem& problem) {
 }
 
 int64_t QueryBoundBytes(const Shape& shape) {
-  return CeilDiv(CeilDiv(shape.queries, 64) * shape.batch * shape.heads * sizeof(hopper::QueryBound),
-                 256) * 256;
+  return CeilDiv(
+             CeilDiv(shape.queries, 64) * shape.batch * shape.heads * sizeof(hopper::QueryBound),
+             256) *
+         256;
 }
 
 }  // namespace
@@ -123,20 +134,23 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
   const Tiles tiles = TilesOf(HopperKernel::kForward, shape.head_dim);
   hopper::ForwardParams params;
   params.args = args;
-  params.schedule = ScheduleOf(CeilDiv(shape.queries, 64 * tiles.groups), shape.batch, shape.heads,
-                               2 * shape.keys * shape.head_dim, shape.heads / shape.kv_heads, device);
+  params.schedule =
+      ScheduleOf(CeilDiv(shape.queries, 64 * tiles.groups), shape.batch, shape.heads,
+                 2 * shape.keys * shape.head_dim, shape.heads / shape.kv_heads, device);
   std::string error = Encode(args, args.q, shape.heads, shape.queries, 64, params.q);
   if (error.empty()) error = Encode(args, args.k, shape.kv_heads, shape.keys, tiles.rows, params.k);
   if (error.empty()) error = Encode(args, args.v, shape.kv_heads, shape.keys, tiles.rows, params.v);
   if (!error.empty()) return error;
   if (Bounded(args)) {
     params.query_bounds = static_cast<hopper::QueryBound*>(args.workspace);
-    params.key_bounds = reinterpret_cast<float*>(static_cast<char*>(args.workspace) +
-                                                 QueryBoundBytes(shape));
-    const auto places = static_cast<unsigned>(CeilDiv(shape.queries, 64) + CeilDiv(shape.keys, 128));
-    error = Run(args, HopperInstance(args, HopperKernel::kBounds), "HopperBounds",
-                {{places, static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch)}, 32},
-                &params);
+    params.key_bounds =
+        reinterpret_cast<float*>(static_cast<char*>(args.workspace) + QueryBoundBytes(shape));
+    const auto places =
+        static_cast<unsigned>(CeilDiv(shape.queries, 64) + CeilDiv(shape.keys, 128));
+    error =
+        Run(args, HopperInstance(args, HopperKernel::kBounds), "HopperBounds",
+            {{places, static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch)}, 32},
+            &params);
     if (!error.empty()) return error;
   }
   const int64_t elements = shape.head_dim * (64 * tiles.groups + 2 * tiles.stages * tiles.rows);

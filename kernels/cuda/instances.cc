@@ -20,9 +20,12 @@ constexpr VariantText kVariants[] = {
 
 const char* ElementName(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return "float";
-    case DType::kBFloat16: return "BFloat16";
-    case DType::kFloat16: return "Float16";
+    case DType::kFloat32:
+      return "float";
+    case DType::kBFloat16:
+      return "BFloat16";
+    case DType::kFloat16:
+      return "Float16";
   }
   return "";
 }
@@ -31,8 +34,8 @@ const char* ElementName(DType dtype) {
 
 Instance InstanceFor(const Problem& problem, const char* file, int arch) {
   const Mask& mask = problem.mask;
-  const int bits = (mask.causal ? 1 : 0) + (mask.window > 0 ? 2 : 0) +
-                   (mask.query_documents != nullptr ? 4 : 0);
+  const int bits =
+      (mask.causal ? 1 : 0) + (mask.window > 0 ? 2 : 0) + (mask.query_documents != nullptr ? 4 : 0);
   return {file,
           {{"ATTNLAB_HEADER", kVariants[problem.weighting].header},
            {"ATTNLAB_VARIANT", kVariants[problem.weighting].type},
@@ -46,14 +49,12 @@ bool Skips(const Problem& problem) {
   return problem.skip_zero_tiles && Weightings()[problem.weighting].traits.exact_zeros;
 }
 
-
 std::string Run(const Problem& problem, const Instance& instance, const char* name,
                 const Launch& launch, const void* params) {
   std::string error;
   const Driver* driver = GetDriver(error);
   if (driver == nullptr) return error;
-  const CUfunction function =
-      GetKernel(instance, name, problem.device, launch.shared_bytes, error);
+  const CUfunction function = GetKernel(instance, name, problem.device, launch.shared_bytes, error);
   if (function == nullptr) return error;
   CUlaunchConfig config = {};
   config.gridDimX = launch.grid[0];

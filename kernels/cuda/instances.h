@@ -20,7 +20,8 @@ struct Launch {
   std::array<unsigned, 3> grid;
   unsigned threads;
   int shared_bytes = 0;
-  // The kernel before it in the stream may still run; it waits for that one by itself. From sm_90 on.
+  // The kernel before it in the stream may still run; it waits for that one by itself. From sm_90
+  // on.
   bool starts_early = false;
 };
 

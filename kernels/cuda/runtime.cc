@@ -9,7 +9,8 @@
 namespace attnlab::cuda {
 namespace {
 
-// The folder of a library that is loaded already, with a slash: CUDA's libraries stand side by side.
+// The folder of a library that is loaded already, with a slash: CUDA's libraries stand side by
+// side.
 std::string FolderOf(const char* library) {
   void* handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
   if (handle == nullptr) return "";
@@ -51,8 +52,8 @@ Loaded<Driver> LoadDriver() {
     return loaded;
   }
   Driver& driver = loaded.functions;
-#define ATTNLAB_LOAD(name)                                                                   \
-  driver.name = reinterpret_cast<decltype(driver.name)>(dlsym(handle, #name));               \
+#define ATTNLAB_LOAD(name)                                                     \
+  driver.name = reinterpret_cast<decltype(driver.name)>(dlsym(handle, #name)); \
   if (driver.name == nullptr) loaded.error = "the CUDA driver is too old: it has no " #name;
   ATTNLAB_DRIVER_FUNCTIONS(ATTNLAB_LOAD)
 #undef ATTNLAB_LOAD
@@ -64,12 +65,13 @@ Loaded<Nvrtc> LoadNvrtc() {
   Loaded<Nvrtc> loaded;
   void* handle = OpenNvrtc();
   if (handle == nullptr) {
-    loaded.error = "NVRTC is not on this machine (libnvrtc.so); it comes with LibTorch's CUDA wheel";
+    loaded.error =
+        "NVRTC is not on this machine (libnvrtc.so); it comes with LibTorch's CUDA wheel";
     return loaded;
   }
   Nvrtc& nvrtc = loaded.functions;
-#define ATTNLAB_LOAD(name)                                                     \
-  nvrtc.name = reinterpret_cast<decltype(nvrtc.name)>(dlsym(handle, #name));   \
+#define ATTNLAB_LOAD(name)                                                   \
+  nvrtc.name = reinterpret_cast<decltype(nvrtc.name)>(dlsym(handle, #name)); \
   if (nvrtc.name == nullptr) loaded.error = "NVRTC is too old: it has no " #name;
   ATTNLAB_NVRTC_FUNCTIONS(ATTNLAB_LOAD)
 #undef ATTNLAB_LOAD

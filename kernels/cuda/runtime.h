@@ -10,17 +10,18 @@
 namespace attnlab::cuda {
 
 // Functions of the driver (libcuda.so.1) that the kernels need.
-#define ATTNLAB_DRIVER_FUNCTIONS(X)                                                              \
-  X(cuCtxGetCurrent) X(cuCtxSetCurrent) X(cuDeviceGet) X(cuDeviceGetAttribute)                   \
-  X(cuDevicePrimaryCtxRetain) X(cuDriverGetVersion) X(cuGetErrorString) X(cuInit)                \
-  X(cuKernelSetAttribute) X(cuLaunchKernelEx) X(cuLibraryGetKernel) X(cuLibraryLoadData)         \
-  X(cuMemsetD8Async) X(cuTensorMapEncodeTiled)
+#define ATTNLAB_DRIVER_FUNCTIONS(X)                                                         \
+  X(cuCtxGetCurrent)                                                                        \
+  X(cuCtxSetCurrent) X(cuDeviceGet) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)     \
+      X(cuDriverGetVersion) X(cuGetErrorString) X(cuInit) X(cuKernelSetAttribute)           \
+          X(cuLaunchKernelEx) X(cuLibraryGetKernel) X(cuLibraryLoadData) X(cuMemsetD8Async) \
+              X(cuTensorMapEncodeTiled)
 
 // Functions of NVRTC (libnvrtc.so of the CUDA release that was built with).
-#define ATTNLAB_NVRTC_FUNCTIONS(X)                                                               \
-  X(nvrtcCompileProgram) X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcGetCUBIN)           \
-  X(nvrtcGetCUBINSize) X(nvrtcGetErrorString) X(nvrtcGetProgramLog) X(nvrtcGetProgramLogSize)    \
-  X(nvrtcVersion)
+#define ATTNLAB_NVRTC_FUNCTIONS(X)                                                   \
+  X(nvrtcCompileProgram)                                                             \
+  X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcGetCUBIN) X(nvrtcGetCUBINSize) \
+      X(nvrtcGetErrorString) X(nvrtcGetProgramLog) X(nvrtcGetProgramLogSize) X(nvrtcVersion)
 
 struct Driver {
 #define ATTNLAB_DECLARE(name) decltype(&::name) name = nullptr;

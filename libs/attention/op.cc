@@ -37,8 +37,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
         call->use_kernel
             ? KernelForward(q, k, v, call->options, learned.unbind(), /*keep_statistics=*/true)
             : BlockedForward(q, k, v, call->options, learned.unbind());
-    context->save_for_backward({q, k, v, learned, result.out, result.shift, result.denominator,
-                                result.live_tiles});
+    context->save_for_backward(
+        {q, k, v, learned, result.out, result.shift, result.denominator, result.live_tiles});
     context->saved_data["call"] = at::IValue::make_capsule(call);
     return result.out.to(q.scalar_type());
   }
@@ -96,7 +96,8 @@ at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   if (implementation == "reference") return AttentionReference(q, k, v, options, head_parameters);
   if (implementation == "sdpa") return PeerAttention(q, k, v, options);
 
-  const bool use_kernel = implementation == "kernel" || (implementation == "auto" && HasKernel(q, k, v, options));
+  const bool use_kernel =
+      implementation == "kernel" || (implementation == "auto" && HasKernel(q, k, v, options));
   if (NeedsGradient(q, k, v, head_parameters)) {
     const at::Tensor learned = head_parameters.empty() ? at::zeros({0, q.size(1)}, q.options())
                                                        : at::stack(head_parameters);

@@ -70,9 +70,8 @@ absl::Status Validate(const AttentionOptions& options) {
   }
   if (options.skip_zero_tiles != "auto" && options.skip_zero_tiles != "on" &&
       options.skip_zero_tiles != "off") {
-    return absl::InvalidArgumentError(absl::StrCat("attention skip_zero_tiles \"",
-                                                   options.skip_zero_tiles,
-                                                   "\" is none of auto, on, off"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "attention skip_zero_tiles \"", options.skip_zero_tiles, "\" is none of auto, on, off"));
   }
   if (options.implementation == "sdpa" && options.weighting != "softmax") {
     return absl::InvalidArgumentError(absl::StrCat(

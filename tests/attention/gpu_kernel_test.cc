@@ -1,5 +1,6 @@
 // The CUDA kernels through the differentiable operation, over the registry: their error against
-// that of LibTorch in the same 16-bit type, skipping, repeated runs, hazards. Skips without a device.
+// that of LibTorch in the same 16-bit type, skipping, repeated runs, hazards. Skips without a
+// device.
 #include <ATen/Context.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>

@@ -25,8 +25,10 @@ const Path kPaths[] = {
     {"bfloat16", at::kBFloat16, 0.01, 0.02},
 };
 
-const Dimensions kShapes[] = {
-    {2, 3, 3, 300, 300, 64, 64}, {1, 4, 2, 70, 333, 32, 32}, {2, 2, 1, 600, 600, 128, 64}, {1, 2, 1, 200, 450, 128, 128}};
+const Dimensions kShapes[] = {{2, 3, 3, 300, 300, 64, 64},
+                              {1, 4, 2, 70, 333, 32, 32},
+                              {2, 2, 1, 600, 600, 128, 64},
+                              {1, 2, 1, 200, 450, 128, 128}};
 
 class GpuTest : public testing::TestWithParam<std::string> {
  protected:

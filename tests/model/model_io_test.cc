@@ -36,7 +36,8 @@ ModelConfig Tiny() {
 }
 
 std::string FreshDir(const std::string& name) {
-  const std::string dir = testing::TempDir() + "attnlab_model_io_" + std::to_string(getpid()) + "_" + name;
+  const std::string dir =
+      testing::TempDir() + "attnlab_model_io_" + std::to_string(getpid()) + "_" + name;
   std::filesystem::remove_all(dir);
   return dir;
 }

@@ -42,7 +42,8 @@ Bar LossBar() {
 Verdict VerdictOf(const Bar& bar, const RunSet& set) { return JudgeBars({{"id", bar}}, set)[0]; }
 
 std::string FileOf(const std::string& name, const std::string& text) {
-  const std::string path = absl::StrCat(::testing::TempDir(), "/attnlab_bars_", getpid(), "_", name, ".toml");
+  const std::string path =
+      absl::StrCat(::testing::TempDir(), "/attnlab_bars_", getpid(), "_", name, ".toml");
   EXPECT_TRUE(WriteFileAtomically(path, text).ok());
   return path;
 }

@@ -29,7 +29,8 @@ struct Pages {
 };
 
 Pages Report(const std::vector<RunResults>& runs, const std::string& name) {
-  const std::string folder = absl::StrCat(::testing::TempDir(), "/attnlab_report_", getpid(), "_", name);
+  const std::string folder =
+      absl::StrCat(::testing::TempDir(), "/attnlab_report_", getpid(), "_", name);
   std::filesystem::create_directories(folder);
   std::vector<std::string> paths;
   for (const RunResults& run : runs) {
@@ -130,7 +131,8 @@ TEST(Report, WhatIsAbsentIsLeftOut) {
 
 // Names that try to leave the page, the table and the gnuplot script.
 TEST(Report, HostileNames) {
-  const std::string mark = absl::StrCat(::testing::TempDir(), "/attnlab_report_injected_", getpid());
+  const std::string mark =
+      absl::StrCat(::testing::TempDir(), "/attnlab_report_injected_", getpid());
   std::filesystem::remove(mark);
   const std::string evil = absl::StrCat(
       "</title><script>alert(1)</script> ' \" | `touch ", mark, "` '; system('touch ", mark,

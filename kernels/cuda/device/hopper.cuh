@@ -24,10 +24,10 @@ __device__ __forceinline__ void Arrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(SharedAddress(barrier)) : "memory");
 }
 __device__ __forceinline__ void ExpectBytes(uint64_t* barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                   SharedAddress(barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(SharedAddress(barrier)),
+      "r"(bytes)
+      : "memory");
 }
 __device__ __forceinline__ void Wait(uint64_t* barrier, uint32_t parity) {
   asm volatile(
@@ -96,10 +96,11 @@ __device__ __forceinline__ void Load(void* to, const TensorMap& map, uint64_t* b
 }
 
 // `bytes` bytes in a row, a multiple of 16, likewise.
-__device__ __forceinline__ void LoadBytes(void* to, const void* from, int bytes, uint64_t* barrier) {
+__device__ __forceinline__ void LoadBytes(void* to, const void* from, int bytes,
+                                          uint64_t* barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          SharedAddress(to)),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(SharedAddress(to)),
       "l"(reinterpret_cast<uint64_t>(from)), "r"(bytes), "r"(SharedAddress(barrier))
       : "memory");
 }
@@ -142,6 +143,7 @@ __device__ __forceinline__ void FenceRegisters(uint32_t (&registers)[kCount]) {
 template <class Element, int kColumns, bool kAcross, bool kAcrossA = false>
 struct Product;
 
+// clang-format off
 // The list of a product's accumulators, as operands and by number in the instruction.
 #define ATTNLAB_REGISTERS_64(c) \
         "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),\
@@ -245,5 +247,6 @@ ATTNLAB_PRODUCT(Float16, "f16", 192, 98, 96, 97, 99, 100, 101, 96, 97, 98, 99, 1
 ATTNLAB_PRODUCT(BFloat16, "bf16", 256, 130, 128, 129, 131, 132, 133, 128, 129, 130, 131, 132, 134)
 ATTNLAB_PRODUCT(Float16, "f16", 256, 130, 128, 129, 131, 132, 133, 128, 129, 130, 131, 132, 134)
 #undef ATTNLAB_PRODUCT
+// clang-format on
 
 }  // namespace attnlab::hopper

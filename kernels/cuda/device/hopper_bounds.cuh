@@ -1,8 +1,8 @@
 // Before the forward of some variants: how large scores can be, from the norms of queries and keys.
 #include "kernels/cuda/device/hopper_tiles.cuh"
 
-// The largest scores that the forward may meet (ScoreBound). One warp a group of 64 queries or a tile
-// of 128 keys; grid (groups + tiles, heads, batch).
+// The largest scores that the forward may meet (ScoreBound). One warp a group of 64 queries or a
+// tile of 128 keys; grid (groups + tiles, heads, batch).
 extern "C" __global__ void __launch_bounds__(32)
     HopperBounds(const __grid_constant__ attnlab::hopper::ForwardParams params) {
   using namespace attnlab;
@@ -10,7 +10,8 @@ extern "C" __global__ void __launch_bounds__(32)
   const ForwardArgs& args = params.args;
   const int lane = threadIdx.x;
   const int head = blockIdx.y, batch = blockIdx.z;
-  const int queries = static_cast<int>(args.shape.queries), keys = static_cast<int>(args.shape.keys);
+  const int queries = static_cast<int>(args.shape.queries),
+            keys = static_cast<int>(args.shape.keys);
   const int groups = (queries + 63) / 64;
   const auto norm = [&](const Operand& operand, int row) {
     const Element* x = RowAt(operand, batch, head, row);

@@ -26,7 +26,8 @@ struct alignas(1024) Storage {
   uint8_t any_weight[2][kGroups][4];
 };
 
-__device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const ForwardParams& params, const Work& work) {
+__device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const ForwardParams& params,
+                                                     const Work& work) {
   const Shape& shape = params.args.shape;
   const int first = work.tile * kQueryTile;
   const int last = min(first + kQueryTile, static_cast<int>(shape.queries)) - 1;
@@ -119,7 +120,8 @@ struct LiveRow {
     if (args.live_tiles == nullptr) return;
     const int words = static_cast<int>(LiveWords(args.shape));
     row = args.live_tiles +
-          ((static_cast<int64_t>(work.batch) * args.shape.heads + work.head) * groups + place) * words;
+          ((static_cast<int64_t>(work.batch) * args.shape.heads + work.head) * groups + place) *
+              words;
     for (int i = 0; i < words; ++i) row[i] = 0;
   }
   __device__ __forceinline__ void Add(int tile, bool live) {
@@ -218,7 +220,8 @@ struct Consumer {
     v_place.Advance();
   }
 
-  // Scores of tile `tile` to weights, in place; `keep` is what older sums are to be multiplied with.
+  // Scores of tile `tile` to weights, in place; `keep` is what older sums are to be multiplied
+  // with.
   template <bool kPartial>
   __device__ __forceinline__ void Weigh(int tile, float (&keep)[2]) {
     const int column = tile * kKeyTile + lane % 4 * 2;
@@ -227,7 +230,8 @@ struct Consumer {
     for (int r = 0; r < 2; ++r) {
       if (kMapped) {
         const float base = fmaf(map[r].slope, column, map[r].offset);
-        ForEachOf(r, [&](int c, float& x) { x = fmaf(x, map[r].gain, fmaf(map[r].slope, c, base)); });
+        ForEachOf(r,
+                  [&](int c, float& x) { x = fmaf(x, map[r].gain, fmaf(map[r].slope, c, base)); });
       }
       if (kShifted) {
         float top = kNoFloor;

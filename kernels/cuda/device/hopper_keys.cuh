@@ -23,11 +23,13 @@ struct alignas(1024) Storage {
   uint64_t full[kStages], empty[kStages];
 };
 
-__device__ __forceinline__ QueryTiles<kQueryTile> QueriesOf(const BackwardParams& params, const Work& work) {
+__device__ __forceinline__ QueryTiles<kQueryTile> QueriesOf(const BackwardParams& params,
+                                                            const Work& work) {
   const Shape& shape = params.args.shape;
   const int first = work.tile * kKeyTile;
   const int last = min(first + kKeyTile, static_cast<int>(shape.keys)) - 1;
-  return QueryTiles<kQueryTile>(MaskOf(params.args, work.batch), first, last, static_cast<int>(shape.queries));
+  return QueryTiles<kQueryTile>(MaskOf(params.args, work.batch), first, last,
+                                static_cast<int>(shape.queries));
 }
 
 // The query tiles of `head` that have a weight on the block's keys.
@@ -82,7 +84,8 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
         const bool used = !kSkip || live(tile);
         if (kSkip && Variant::kTraits.massless && !used) continue;
         Wait(&storage.empty[place.stage], place.parity ^ 1);
-        if (Elected()) LoadQueries(params, storage, place.stage, tile, head, work.batch, rows, used);
+        if (Elected())
+          LoadQueries(params, storage, place.stage, tile, head, work.batch, rows, used);
         place.Advance();
       }
     }

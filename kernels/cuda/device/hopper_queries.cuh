@@ -216,8 +216,8 @@ struct Consumer {
       double grad = 0.0;
       for (int r = 0; r < 2 && lane % 4 == 0; ++r) {
         if (Query(work, r) >= queries) continue;
-        grad += LearnedGradient(variant, params.args, mask, work.batch, work.head, Query(work, r), p,
-                                sums[r]);
+        grad += LearnedGradient(variant, params.args, mask, work.batch, work.head, Query(work, r),
+                                p, sums[r]);
       }
       for (int step = 16; step > 0; step /= 2) grad += __shfl_xor_sync(~0u, grad, step);
       if (lane == 0) storage.learned[group][threadIdx.x / 32 % 4][p] = grad;

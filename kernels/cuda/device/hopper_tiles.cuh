@@ -18,7 +18,7 @@ inline constexpr int kPanels = kDim / 64;
 template <int kRows>
 inline constexpr int kPanelBytes = kRows * 128;
 template <int kRows>
-inline constexpr int kTileBytes = kPanels * kPanelBytes<kRows>;
+inline constexpr int kTileBytes = kPanels* kPanelBytes<kRows>;
 
 // The copying warp's lane that gives the orders.
 __device__ __forceinline__ bool Elected() { return threadIdx.x == 0; }
@@ -99,7 +99,8 @@ __device__ __forceinline__ void ForEachHeld(const Body& body) {
   for (int i = 0; i < kColumns / 2; ++i) body(i / 2 % 2, i / 4 * 8 + i % 2, i);
 }
 
-// Writes this thread's part of 64 rows of head dim numbers times factor[r]; `to[r]` null: not at all.
+// Writes this thread's part of 64 rows of head dim numbers times factor[r]; `to[r]` null: not at
+// all.
 __device__ __forceinline__ void StoreRows(const float (&c)[kDim / 2], Element* const (&to)[2],
                                           const float (&factor)[2]) {
 #pragma unroll
@@ -134,8 +135,6 @@ __device__ __forceinline__ void SplitRoles(const Produce& produce, const Consume
 
 // Turns of the warpgroups at the tensor cores; the last group starts by passing to the first.
 __device__ __forceinline__ void TakeTurn(int group) { SyncNamed(1 + group, 256); }
-__device__ __forceinline__ void PassTurn(int group) {
-  ArriveNamed(1 + (group + 1) % kGroups, 256);
-}
+__device__ __forceinline__ void PassTurn(int group) { ArriveNamed(1 + (group + 1) % kGroups, 256); }
 
 }  // namespace attnlab::hopper

@@ -6,9 +6,9 @@
 
 namespace attnlab {
 
-// Sums over a row's keys that the gradients of what its head learns are made of. dS = W' dP - M' delta
-// is linear in delta = dO . o, and the o that the forward left is rounded, which whole rows of dS
-// would not forgive: terms with W' and with M' stay apart here, and delta is the sum of P dP.
+// Sums over a row's keys that the gradients of what its head learns are made of. dS = W' dP - M'
+// delta is linear in delta = dO . o, and the o that the forward left is rounded, which whole rows
+// of dS would not forgive: terms with W' and with M' stay apart here, and delta is the sum of P dP.
 template <class F>
 struct LearnedSums {
   F pull, pull_x, pull_key;  // of W' dP / den, times q . k, times the place of the key
@@ -41,7 +41,8 @@ struct LearnedSums {
 template <class F>
 __device__ __forceinline__ double Term(float slope, F pull, F mass, F delta) {
   if (slope == 0.0f) return 0.0;
-  return slope * (static_cast<double>(pull) - static_cast<double>(mass) * static_cast<double>(delta));
+  return slope *
+         (static_cast<double>(pull) - static_cast<double>(mass) * static_cast<double>(delta));
 }
 
 // The share of row `query` in the gradient of learned number p: sum_j dS ds/dp + dTail/dp dden.

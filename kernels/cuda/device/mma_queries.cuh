@@ -88,8 +88,8 @@ struct Consumer {
           const int c = 8 * n + e, at = r % 2 * 2 + e;
           const float x = s[r / 2][n][at];
           const float out_dot = dp[r / 2][n][at];
-          ScoreGradient gradient = GradientOf(variant, Mapped(x, map, column + c), out_dot,
-                                              args.scale, statistic[r]);
+          ScoreGradient gradient =
+              GradientOf(variant, Mapped(x, map, column + c), out_dot, args.scale, statistic[r]);
           if (kPartial && !limit.Sees(c, column, mask.key_documents)) gradient = {};
           if (kLearns) {
             sums[r].Add(gradient.weight, gradient.pull, gradient.mass, x, out_dot, column + c);
@@ -163,8 +163,7 @@ struct Consumer {
 #pragma unroll
       for (int r = 0; r < kHeldRows; ++r) {
         if (Query(r) >= queries || lane % 4 != 0) continue;
-        grad +=
-            LearnedGradient(variant, args, mask, work.batch, work.head, Query(r), p, sums[r]);
+        grad += LearnedGradient(variant, args, mask, work.batch, work.head, Query(r), p, sums[r]);
       }
       for (int step = 16; step > 0; step /= 2) grad += __shfl_xor_sync(~0u, grad, step);
       if (lane == 0) storage.learned[warp][p] = grad;

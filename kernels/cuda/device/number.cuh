@@ -31,7 +31,8 @@ __device__ __forceinline__ float CoarseReciprocal(float x) {
 struct Number {
   float value;
   float log2;     // value * log2(e)
-  bool negative;  // the number is max(value, 0), the maximum not taken yet; a constant to the compiler
+  bool negative;  // the number is max(value, 0), the maximum not taken yet; a constant to the
+                  // compiler
 
   Number() = default;
   __device__ __forceinline__ explicit Number(float value)
@@ -82,7 +83,8 @@ __device__ __forceinline__ Dual<Number> ExpDiff(const Dual<Number>& s, const Shi
 }
 __device__ __forceinline__ Number Exp(const Shift& m) { return Exp(Number(m)); }
 __device__ __forceinline__ Number operator-(const Shift& m) { return -Number(m); }
-// Taken when the weight is rounded to 16 bits, for nothing, or by whoever asks for the value before.
+// Taken when the weight is rounded to 16 bits, for nothing, or by whoever asks for the value
+// before.
 __device__ __forceinline__ Number Relu(const Number& x) {
   Number y = x;
   y.negative = true;

@@ -114,7 +114,7 @@ template <int kTile>
 struct KeyTiles {
   int recent;  // tiles [begin, begin + recent)
   int begin;
-  int kept;  // tiles [0, kept)
+  int kept;        // tiles [0, kept)
   int full_begin;  // no row's window hides keys from it on
 
   __device__ __forceinline__ KeyTiles(const Mask& mask, int first, int last, int keys) {
