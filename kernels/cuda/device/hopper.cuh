@@ -64,11 +64,6 @@ __device__ __forceinline__ void ArriveNamed(int barrier, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
-// Ordinary writes to shared memory become visible to matrix products and the copy engine.
-__device__ __forceinline__ void FenceAsyncProxy() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 template <int kRegisters>
 __device__ __forceinline__ void GiveRegisters() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
@@ -79,10 +74,6 @@ __device__ __forceinline__ void TakeRegisters() {
 }
 
 // --- bulk tensor copies ---
-
-__device__ __forceinline__ void Prefetch(const TensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(reinterpret_cast<uint64_t>(&map)) : "memory");
-}
 
 // The box of `map` at (dim, row, head, batch) to shared memory; counts its bytes on `barrier`.
 __device__ __forceinline__ void Load(void* to, const TensorMap& map, uint64_t* barrier, int dim,
