@@ -62,11 +62,13 @@ __device__ __forceinline__ double LearnedGradient(const Variant& variant, const 
       (static_cast<int64_t>(batch) * args.shape.heads + head) * args.shape.queries + query;
   const Dual<float> tail = variant.Tail(Dual<float>(args.shift[place]), dual);
   const float denominator = args.denominator[place];
-  const double tail_grad = denominator == 0.0f ? 0.0 : -sums.delta / denominator;
+  // Without a learned tail delta is not asked for: a massless variant need not sum it.
+  double tail_grad = 0.0;
+  if (tail.slope != 0.0f && denominator != 0.0f) tail_grad = -sums.delta / denominator * tail.slope;
   return args.scale * Term(score.gain.slope, sums.pull_x, sums.mass_x, sums.delta) +
          Term(score.offset.slope, sums.pull, sums.mass, sums.delta) -
          row.position * Term(score.slope.slope, sums.pull, sums.mass, sums.delta) +
-         Term(score.slope.slope, sums.pull_key, sums.mass_key, sums.delta) + tail_grad * tail.slope;
+         Term(score.slope.slope, sums.pull_key, sums.mass_key, sums.delta) + tail_grad;
 }
 
 }  // namespace attnlab
