@@ -9,18 +9,20 @@
 namespace attnlab::cuda {
 namespace {
 
-// The folder of a library that is loaded already, with a slash: CUDA's libraries stand side by
-// side.
-std::string FolderOf(const char* library) {
-  void* handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
+// The folder, with a slash, of the library that `symbol` lies in; empty where that is not known.
+std::string FolderOf(void* symbol) {
+  Dl_info info;
+  if (symbol == nullptr || dladdr(symbol, &info) == 0 || info.dli_fname == nullptr) return "";
+  const std::string path = info.dli_fname;
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+// The folder of CUDA's runtime where it is loaded already: CUDA's libraries stand side by side.
+std::string RuntimeFolder(const std::string& major) {
+  void* handle = dlopen(("libcudart.so." + major).c_str(), RTLD_NOW | RTLD_NOLOAD);
   if (handle == nullptr) return "";
-  std::string folder;
-  if (void* symbol = dlsym(handle, "cudaGetDevice")) {
-    Dl_info info;
-    if (dladdr(symbol, &info) != 0 && info.dli_fname != nullptr) folder = info.dli_fname;
-    const size_t slash = folder.rfind('/');
-    folder = slash == std::string::npos ? "" : folder.substr(0, slash + 1);
-  }
+  const std::string folder = FolderOf(dlsym(handle, "cudaGetDevice"));
   dlclose(handle);
   return folder;
 }
@@ -28,13 +30,23 @@ std::string FolderOf(const char* library) {
 void* OpenNvrtc() {
   const std::string major = std::to_string(CUDA_VERSION / 1000);
   const std::string name = "libnvrtc.so." + major;
-  const std::string runtime = "libcudart.so." + major;
   for (const std::string& path :
-       {FolderOf(runtime.c_str()) + name, name, std::string("/usr/local/cuda/lib64/") + name,
+       {RuntimeFolder(major) + name, name, std::string("/usr/local/cuda/lib64/") + name,
         std::string(ATTNLAB_CUDA_LIBRARIES "/") + name}) {
     if (void* handle = dlopen(path.c_str(), RTLD_NOW)) return handle;
   }
   return nullptr;
+}
+
+// NVRTC opens a second library by its bare name when it compiles. That one stands beside it, where
+// the loader need not look; once it is open under its name, it is found.
+void OpenBuiltins(const Nvrtc& nvrtc) {
+  int major = 0, minor = 0;
+  nvrtc.nvrtcVersion(&major, &minor);
+  const std::string name =
+      "libnvrtc-builtins.so." + std::to_string(major) + "." + std::to_string(minor);
+  const std::string folder = FolderOf(reinterpret_cast<void*>(nvrtc.nvrtcVersion));
+  dlopen((folder + name).c_str(), RTLD_NOW | RTLD_GLOBAL);
 }
 
 // Fills `functions` from `handle`, or names the function that is missing.
@@ -75,6 +87,7 @@ Loaded<Nvrtc> LoadNvrtc() {
   if (nvrtc.name == nullptr) loaded.error = "NVRTC is too old: it has no " #name;
   ATTNLAB_NVRTC_FUNCTIONS(ATTNLAB_LOAD)
 #undef ATTNLAB_LOAD
+  if (loaded.error.empty()) OpenBuiltins(nvrtc);
   return loaded;
 }
 
