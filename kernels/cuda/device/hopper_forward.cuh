@@ -447,16 +447,9 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
   extern __shared__ char raw[];
   Storage& storage = SharedAs<Storage>(raw);
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kGroups; ++i) {
-      InitBarrier(&storage.q_full[i], 1);
-      InitBarrier(&storage.q_empty[i], 4);
-    }
-    for (int i = 0; i < kStages; ++i) {
-      InitBarrier(&storage.k_full[i], 1);
-      InitBarrier(&storage.v_full[i], 1);
-      InitBarrier(&storage.k_empty[i], 4 * kGroups);
-      InitBarrier(&storage.v_empty[i], 4 * kGroups);
-    }
+    InitRing(storage.q_full, storage.q_empty, 4);
+    InitRing(storage.k_full, storage.k_empty, 4 * kGroups);
+    InitRing(storage.v_full, storage.v_empty, 4 * kGroups);
     FenceBarrierInit();
   }
   __syncthreads();

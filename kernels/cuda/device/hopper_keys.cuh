@@ -256,14 +256,8 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
   extern __shared__ char raw[];
   Storage& storage = SharedAs<Storage>(raw);
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kGroups; ++i) {
-      InitBarrier(&storage.key_full[i], 1);
-      InitBarrier(&storage.key_empty[i], 4);
-    }
-    for (int i = 0; i < kStages; ++i) {
-      InitBarrier(&storage.full[i], 1);
-      InitBarrier(&storage.empty[i], 4 * kGroups);
-    }
+    InitRing(storage.key_full, storage.key_empty, 4);
+    InitRing(storage.full, storage.empty, 4 * kGroups);
     FenceBarrierInit();
   }
   __syncthreads();

@@ -133,6 +133,16 @@ __device__ __forceinline__ void SplitRoles(const Produce& produce, const Consume
   }
 }
 
+// A ring's barriers: a stage is full when its copies have come, and empty when `warps` warps say so.
+template <int kCount>
+__device__ __forceinline__ void InitRing(uint64_t (&full)[kCount], uint64_t (&empty)[kCount],
+                                         int warps) {
+  for (int i = 0; i < kCount; ++i) {
+    InitBarrier(&full[i], 1);
+    InitBarrier(&empty[i], warps);
+  }
+}
+
 // Turns of the warpgroups at the tensor cores; the last group starts by passing to the first.
 __device__ __forceinline__ void TakeTurn(int group) { SyncNamed(1 + group, 256); }
 __device__ __forceinline__ void PassTurn(int group) { ArriveNamed(1 + (group + 1) % kGroups, 256); }
