@@ -21,7 +21,8 @@ struct Workspace {
 
 Workspace PlacesOf(const BackwardArgs& args, int query_tile) {
   const Shape& shape = args.shape;
-  const auto learned = static_cast<int64_t>(Weightings()[args.weighting].learned.size());
+  const WeightingInfo& info = Weightings()[args.weighting];
+  const auto learned = static_cast<int64_t>(info.learned.size());
   Workspace places;
   places.padded = static_cast<int>(CeilDiv(shape.queries, 128) * 128);
   places.query_tiles = static_cast<int>(CeilDiv(shape.queries, query_tile));
@@ -32,7 +33,7 @@ Workspace PlacesOf(const BackwardArgs& args, int query_tile) {
     return place;
   };
   places.statistics = take(rows * static_cast<int64_t>(sizeof(RowStatistic)));
-  places.maps = take(rows * static_cast<int64_t>(sizeof(RowMap)));
+  places.maps = take(info.maps_scores ? rows * static_cast<int64_t>(sizeof(RowMap)) : 0);
   places.learned = take(static_cast<int64_t>(sizeof(double)) * learned * shape.batch * shape.heads *
                         places.query_tiles);
   return places;

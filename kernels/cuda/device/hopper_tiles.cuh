@@ -133,7 +133,8 @@ __device__ __forceinline__ void SplitRoles(const Produce& produce, const Consume
   }
 }
 
-// A ring's barriers: a stage is full when its copies have come, and empty when `warps` warps say so.
+// A ring's barriers: a stage is full when its copies have come, and empty when `warps` warps say
+// so.
 template <int kCount>
 __device__ __forceinline__ void InitRing(uint64_t (&full)[kCount], uint64_t (&empty)[kCount],
                                          int warps) {

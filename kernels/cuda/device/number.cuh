@@ -20,7 +20,7 @@ __device__ __forceinline__ float Exp2(float x) {
   return y;
 }
 
-// 1 / x for 1 <= x < 2^126 to 2e-4, well below the rounding of 16-bit weights, without the unit for
+// 1 / x for 1 <= x < 2^126 to 1.2e-5, well below the rounding of 16-bit weights, without the unit for
 // special functions, which Exp2 keeps busy: a guess from the exponent and two Newton steps.
 __device__ __forceinline__ float CoarseReciprocal(float x) {
   float y = __int_as_float(0x7EF127EA - __float_as_int(x));
