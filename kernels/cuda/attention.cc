@@ -13,10 +13,6 @@
 namespace attnlab::cuda {
 namespace {
 
-template <HopperKernel... kKernels>
-std::vector<Instance> HopperInstances(const Problem& problem, int) {
-  return {HopperInstance(problem, kKernels)...};
-}
 template <MmaKernel... kKernels>
 std::vector<Instance> MmaInstances(const Problem& problem, int arch) {
   return {MmaInstance(problem, kKernels, arch)...};
@@ -38,15 +34,13 @@ struct Rung {
 };
 
 constexpr Rung<ForwardArgs> kForward[] = {
-    {"hopper", true, HopperTakes, HopperForward, HopperWorkspace,
-     HopperInstances<HopperKernel::kBounds, HopperKernel::kForward>},
+    {"hopper", true, HopperTakes, HopperForward, HopperWorkspace, HopperForwardInstances},
     {"mma", true, MmaTakesForward, MmaForward, nullptr, MmaInstances<MmaKernel::kForward>},
     {"oracle", false, OracleTakes, OracleForward, nullptr, OracleInstances},
 };
 
 constexpr Rung<BackwardArgs> kBackward[] = {
-    {"hopper", true, HopperTakes, HopperBackward, HopperWorkspace,
-     HopperInstances<HopperKernel::kStatistics, HopperKernel::kKeys, HopperKernel::kQueries>},
+    {"hopper", true, HopperTakes, HopperBackward, HopperWorkspace, HopperBackwardInstances},
     {"mma", true, MmaTakesBackward, MmaBackward, MmaWorkspace,
      MmaInstances<MmaKernel::kStatistics, MmaKernel::kKeys, MmaKernel::kQueries>},
     {"oracle", false, OracleTakes, OracleBackward, OracleWorkspace, OracleInstances},

@@ -16,7 +16,8 @@ constexpr int kElementBytes = 2;
 
 // Tiles of `rows` rows by 64 elements of a tensor [batch, heads, length, head dim], for the copy
 // engine.
-std::string Encode(const Problem& problem, const Operand& operand, int64_t heads, int64_t length,
+template <class AnyOperand>
+std::string Encode(const Problem& problem, const AnyOperand& operand, int64_t heads, int64_t length,
                    int rows, hopper::TensorMap& map) {
   std::string error;
   const Driver* driver = GetDriver(error);
@@ -37,11 +38,12 @@ std::string Encode(const Problem& problem, const Operand& operand, int64_t heads
   const cuuint32_t steps[] = {1, 1, 1, 1};
   CUtensorMap encoded;
   static_assert(sizeof(encoded) == sizeof(map));
-  error = Describe("cuTensorMapEncodeTiled",
-                   driver->cuTensorMapEncodeTiled(
-                       &encoded, type, 4, const_cast<void*>(operand.data), sizes, strides, box,
-                       steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+  error = Describe(
+      "cuTensorMapEncodeTiled",
+      driver->cuTensorMapEncodeTiled(
+          &encoded, type, 4, const_cast<void*>(static_cast<const void*>(operand.data)), sizes,
+          strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+          CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   std::memcpy(&map, &encoded, sizeof(map));
   return error;
 }
@@ -55,6 +57,8 @@ Launch LaunchOf(const Schedule& schedule, int groups, int64_t elements, const De
           static_cast<int>(elements * kElementBytes) + extra_bytes + 2048};
 }
 
+enum class HopperKernel { kBounds, kForward, kStatistics, kBackward, kQueries };
+
 // Warpgroups of 64 rows, rows of the tiles that pass by, and how many of these are in flight.
 struct Tiles {
   int groups;
@@ -66,7 +70,7 @@ Tiles TilesOf(HopperKernel kernel, int64_t dim) {
   switch (kernel) {
     case HopperKernel::kForward:
       return dim == 64 ? Tiles{3, 128, 4} : Tiles{2, 128, 2};
-    case HopperKernel::kKeys:
+    case HopperKernel::kBackward:
       return dim == 64 ? Tiles{2, 128, 2} : Tiles{2, 64, 2};
     case HopperKernel::kQueries:
       return dim == 64 ? Tiles{3, 64, 4} : Tiles{2, 128, 2};
@@ -81,8 +85,8 @@ const char* FileOf(HopperKernel kernel) {
   switch (kernel) {
     case HopperKernel::kForward:
       return "hopper_forward.cuh";
-    case HopperKernel::kKeys:
-      return "hopper_keys.cuh";
+    case HopperKernel::kBackward:
+      return "hopper_backward.cuh";
     case HopperKernel::kQueries:
       return "hopper_queries.cuh";
     case HopperKernel::kStatistics:
@@ -93,7 +97,24 @@ const char* FileOf(HopperKernel kernel) {
   return "";
 }
 
-int QueryTile(int64_t dim) { return 64 * TilesOf(HopperKernel::kQueries, dim).groups; }
+bool Learns(const Problem& problem) { return !Weightings()[problem.weighting].learned.empty(); }
+
+// Rows of the tiles by which the backward makes dQ.
+int QueryTile(const Problem& problem) {
+  const int64_t dim = problem.shape.head_dim;
+  return Learns(problem) ? 64 * TilesOf(HopperKernel::kQueries, dim).groups
+                         : TilesOf(HopperKernel::kBackward, dim).rows;
+}
+
+// The list of KeyBlocks (device/hopper_backward.cuh): pairs of a head's `tiles` blocks if all of
+// them run at the same time.
+Schedule KeySchedule(const Shape& shape, int64_t tiles, const DeviceInfo& device) {
+  const int64_t pairs = CeilDiv(tiles, 2), all = shape.batch * shape.kv_heads;
+  const int64_t a_head = pairs <= device.multiprocessors ? pairs : tiles;
+  return {static_cast<unsigned>(tiles),  static_cast<unsigned>(shape.kv_heads),
+          static_cast<unsigned>(all),    1,
+          static_cast<unsigned>(a_head), static_cast<int>(all * a_head)};
+}
 
 // Whether the forward asks for bounds of scores (hopper_forward.cuh: kBounded).
 bool Bounded(const Problem& problem) {
@@ -109,13 +130,6 @@ int64_t QueryBoundBytes(const Shape& shape) {
          256;
 }
 
-}  // namespace
-
-bool HopperTakes(const Problem& problem, int arch) {
-  const int64_t dim = problem.shape.head_dim;
-  return arch == 90 && (dim == 64 || dim == 128) && TiledTakes(problem);
-}
-
 Instance HopperInstance(const Problem& problem, HopperKernel kernel) {
   const Tiles tiles = TilesOf(kernel, problem.shape.head_dim);
   Instance instance = InstanceFor(problem, FileOf(kernel), 90);
@@ -127,6 +141,13 @@ Instance HopperInstance(const Problem& problem, HopperKernel kernel) {
   add("ATTNLAB_TILE", tiles.rows);
   add("ATTNLAB_STAGES", tiles.stages);
   return instance;
+}
+
+}  // namespace
+
+bool HopperTakes(const Problem& problem, int arch) {
+  const int64_t dim = problem.shape.head_dim;
+  return arch == 90 && (dim == 64 || dim == 128) && TiledTakes(problem);
 }
 
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
@@ -165,13 +186,13 @@ int64_t HopperWorkspace(const ForwardArgs& args, const DeviceInfo&) {
 }
 
 int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo&) {
-  return BackwardWorkspace(args, QueryTile(args.shape.head_dim));
+  return BackwardWorkspace(args, QueryTile(args), !Learns(args));
 }
 
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   const Shape& shape = args.shape;
   hopper::BackwardParams params;
-  static_cast<BackwardParams&>(params) = BackwardParamsOf(args, QueryTile(shape.head_dim));
+  static_cast<BackwardParams&>(params) = BackwardParamsOf(args, QueryTile(args), !Learns(args));
   // A warpgroup's own 64 rows, and the tiles that pass by.
   const auto encode = [&](int query_rows, int key_rows) {
     std::string wrong = Encode(args, args.q, shape.heads, shape.queries, query_rows, params.q);
@@ -185,33 +206,59 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   const auto elements = [&](const Tiles& tiles) {
     return 2 * shape.head_dim * (64 * tiles.groups + tiles.stages * tiles.rows);
   };
-  const int64_t sharing = shape.heads / shape.kv_heads;
 
   std::string error = RunStatistics(HopperInstance(args, HopperKernel::kStatistics), params);
   if (!error.empty()) return error;
 
-  const Tiles keys = TilesOf(HopperKernel::kKeys, shape.head_dim);
+  const Tiles keys = TilesOf(HopperKernel::kBackward, shape.head_dim);
   error = encode(keys.rows, 64);
+  if (error.empty())
+    error = Encode(args, args.k_grad, shape.kv_heads, shape.keys, 64, params.k_grad);
+  if (error.empty())
+    error = Encode(args, args.v_grad, shape.kv_heads, shape.keys, 64, params.v_grad);
   if (!error.empty()) return error;
-  params.schedule = ScheduleOf(CeilDiv(shape.keys, 64 * keys.groups), shape.batch, shape.kv_heads,
-                               2 * shape.queries * shape.head_dim * sharing, 1, device);
+  params.schedule = KeySchedule(shape, CeilDiv(shape.keys, 64 * keys.groups), device);
   const int row_bytes = static_cast<int>(sizeof(RowStatistic) + sizeof(RowMap));
-  error = Run(args, HopperInstance(args, HopperKernel::kKeys), "HopperKeys",
-              LaunchOf(params.schedule, keys.groups, elements(keys), device,
-                       keys.stages * keys.rows * row_bytes),
+  const int64_t score_grads = int64_t{2} * 64 * keys.groups * keys.rows;
+  const int64_t sums = shape.head_dim * keys.rows * static_cast<int64_t>(sizeof(float));
+  const Instance instance = HopperInstance(args, HopperKernel::kBackward);
+  error = Run(args, instance, "HopperBackward",
+              LaunchOf(params.schedule, keys.groups, elements(keys) + score_grads, device,
+                       keys.stages * keys.rows * row_bytes + static_cast<int>(sums)),
               &params);
   if (!error.empty()) return error;
+  if (!Learns(args)) {
+    return Run(args, instance, "HopperQueryGradients",
+               {{static_cast<unsigned>(params.query_tiles), static_cast<unsigned>(shape.heads),
+                 static_cast<unsigned>(shape.batch)},
+                256},
+               &params);
+  }
 
   const Tiles queries = TilesOf(HopperKernel::kQueries, shape.head_dim);
   error = encode(64, queries.rows);
   if (!error.empty()) return error;
-  params.schedule = ScheduleOf(params.query_tiles, shape.batch, shape.heads,
-                               2 * shape.keys * shape.head_dim, sharing, device);
-  const Instance instance = HopperInstance(args, HopperKernel::kQueries);
-  error = Run(args, instance, "HopperQueries",
+  params.schedule =
+      ScheduleOf(params.query_tiles, shape.batch, shape.heads, 2 * shape.keys * shape.head_dim,
+                 shape.heads / shape.kv_heads, device);
+  const Instance learning = HopperInstance(args, HopperKernel::kQueries);
+  error = Run(args, learning, "HopperQueries",
               LaunchOf(params.schedule, queries.groups, elements(queries), device), &params);
   if (!error.empty()) return error;
-  return RunSumLearned(instance, params);
+  return RunSumLearned(learning, params);
+}
+
+std::vector<Instance> HopperForwardInstances(const Problem& problem, int) {
+  std::vector<Instance> instances = {HopperInstance(problem, HopperKernel::kForward)};
+  if (Bounded(problem)) instances.push_back(HopperInstance(problem, HopperKernel::kBounds));
+  return instances;
+}
+
+std::vector<Instance> HopperBackwardInstances(const Problem& problem, int) {
+  std::vector<Instance> instances = {HopperInstance(problem, HopperKernel::kStatistics),
+                                     HopperInstance(problem, HopperKernel::kBackward)};
+  if (Learns(problem)) instances.push_back(HopperInstance(problem, HopperKernel::kQueries));
+  return instances;
 }
 
 }  // namespace attnlab::cuda

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "kernels/attention.h"
 #include "kernels/cuda/compiler.h"
@@ -12,8 +13,9 @@ namespace attnlab::cuda {
 // What tiled kernels take (tiled.h), of head dim 64 or 128.
 bool HopperTakes(const Problem& problem, int arch);
 
-enum class HopperKernel { kBounds, kForward, kStatistics, kKeys, kQueries };
-Instance HopperInstance(const Problem& problem, HopperKernel kernel);
+// The kernels that a problem needs.
+std::vector<Instance> HopperForwardInstances(const Problem& problem, int arch);
+std::vector<Instance> HopperBackwardInstances(const Problem& problem, int arch);
 
 std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device);
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device);

@@ -14,12 +14,14 @@ struct Workspace {
   int64_t statistics = 0;
   int64_t maps = 0;
   int64_t learned = 0;
+  int64_t query_sums = 0;
+  int64_t turns = 0;
   int64_t bytes = 0;
   int padded;
   int query_tiles;
 };
 
-Workspace PlacesOf(const BackwardArgs& args, int query_tile) {
+Workspace PlacesOf(const BackwardArgs& args, int query_tile, bool sums) {
   const Shape& shape = args.shape;
   const WeightingInfo& info = Weightings()[args.weighting];
   const auto learned = static_cast<int64_t>(info.learned.size());
@@ -36,6 +38,12 @@ Workspace PlacesOf(const BackwardArgs& args, int query_tile) {
   places.maps = take(info.maps_scores ? rows * static_cast<int64_t>(sizeof(RowMap)) : 0);
   places.learned = take(static_cast<int64_t>(sizeof(double)) * learned * shape.batch * shape.heads *
                         places.query_tiles);
+  if (sums) {
+    const int64_t tiles = shape.batch * shape.heads * places.query_tiles;
+    places.query_sums =
+        take(static_cast<int64_t>(sizeof(float)) * tiles * query_tile * shape.head_dim);
+    places.turns = take(static_cast<int64_t>(sizeof(int)) * tiles);
+  }
   return places;
 }
 
@@ -67,8 +75,8 @@ Schedule ScheduleOf(int64_t tiles, int64_t batch, int64_t heads, int64_t head_el
           static_cast<int>(all * tiles)};
 }
 
-BackwardParams BackwardParamsOf(const BackwardArgs& args, int query_tile) {
-  const Workspace places = PlacesOf(args, query_tile);
+BackwardParams BackwardParamsOf(const BackwardArgs& args, int query_tile, bool sums) {
+  const Workspace places = PlacesOf(args, query_tile, sums);
   char* workspace = static_cast<char*>(args.workspace);
   return {.args = args,
           .schedule = {},
@@ -76,17 +84,21 @@ BackwardParams BackwardParamsOf(const BackwardArgs& args, int query_tile) {
           .maps = reinterpret_cast<RowMap*>(workspace + places.maps),
           .learned = reinterpret_cast<double*>(workspace + places.learned),
           .padded = places.padded,
-          .query_tiles = places.query_tiles};
+          .query_tile = query_tile,
+          .query_tiles = places.query_tiles,
+          .query_sums = sums ? reinterpret_cast<float*>(workspace + places.query_sums) : nullptr,
+          .turns = sums ? reinterpret_cast<int*>(workspace + places.turns) : nullptr};
 }
 
-int64_t BackwardWorkspace(const BackwardArgs& args, int query_tile) {
-  return PlacesOf(args, query_tile).bytes;
+int64_t BackwardWorkspace(const BackwardArgs& args, int query_tile, bool sums) {
+  return PlacesOf(args, query_tile, sums).bytes;
 }
 
 std::string RunStatistics(const Instance& instance, const BackwardParams& params) {
   const Shape& shape = params.args.shape;
+  const int64_t rows = 256 / (shape.head_dim / 8);  // of a block
   return Run(params.args, instance, "RowStatistics",
-             {{static_cast<unsigned>(params.padded / 8), static_cast<unsigned>(shape.heads),
+             {{static_cast<unsigned>(params.padded / rows), static_cast<unsigned>(shape.heads),
                static_cast<unsigned>(shape.batch)},
               256},
              &params);

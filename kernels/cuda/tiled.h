@@ -30,9 +30,10 @@ bool TiledTakes(const Problem& problem);
 Schedule ScheduleOf(int64_t tiles, int64_t batch, int64_t heads, int64_t head_elements,
                     int64_t sharing, const DeviceInfo& device);
 
-// The arguments of a backward whose query kernel has tiles of `query_tile` rows.
-BackwardParams BackwardParamsOf(const BackwardArgs& args, int query_tile);
-int64_t BackwardWorkspace(const BackwardArgs& args, int query_tile);  // bytes
+// The arguments of a backward by tiles of `query_tile` queries. `sums`: blocks of keys add to one
+// gradient of queries.
+BackwardParams BackwardParamsOf(const BackwardArgs& args, int query_tile, bool sums = false);
+int64_t BackwardWorkspace(const BackwardArgs& args, int query_tile, bool sums = false);  // bytes
 
 // Statistics of rows, before the others; the instance is of statistics.cuh.
 std::string RunStatistics(const Instance& instance, const BackwardParams& params);

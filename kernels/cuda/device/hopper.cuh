@@ -96,6 +96,69 @@ __device__ __forceinline__ void LoadBytes(void* to, const void* from, int bytes,
       : "memory");
 }
 
+// Shared memory to the box of `map` at (dim, row, head, batch), as far as the tensor goes.
+__device__ __forceinline__ void Store(const TensorMap& map, const void* from, int dim, int row,
+                                      int head, int batch) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(
+          reinterpret_cast<uint64_t>(&map)),
+      "r"(SharedAddress(from)), "r"(dim), "r"(row), "r"(head), "r"(batch)
+      : "memory");
+}
+
+// `bytes` bytes in a row from shared to global memory, stored or added as float32.
+__device__ __forceinline__ void StoreBytes(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+                   reinterpret_cast<uint64_t>(to)),
+               "r"(SharedAddress(from)), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void AddBytes(float* to, const void* from, int bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
+                   reinterpret_cast<uint64_t>(to)),
+               "r"(SharedAddress(from)), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void CommitStores() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until shared memory may be written again; until the results stand in global memory.
+__device__ __forceinline__ void WaitStoresRead() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+__device__ __forceinline__ void WaitStores() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+// Makes this thread's writes to shared memory known to matrix products and the copy engine.
+__device__ __forceinline__ void FenceShared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// --- turns of blocks ---
+
+// Until *turn is `value`; what the block before stored is then there, for bulk copies too.
+__device__ __forceinline__ void AwaitTurn(const int* turn, int value) {
+  int now;
+  do {
+    asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
+  } while (now != value);
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+__device__ __forceinline__ void PassTurnOn(int* turn, int value) {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+  asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(turn), "r"(value) : "memory");
+}
+
+// Four matrices of 8 by 8 elements of 16 bits: lane i of the warp names row i % 8 of matrix i / 8,
+// on a boundary of 16 bytes; registers[i] holds the lane's pair of matrix i.
+__device__ __forceinline__ void StoreMatrices(void* row, const uint32_t* registers) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(SharedAddress(row)),
+      "r"(registers[0]), "r"(registers[1]), "r"(registers[2]), "r"(registers[3])
+      : "memory");
+}
+
 // --- warpgroup matrix products ---
 
 // The start of an operand in shared memory, its panels of 64 elements by rows swizzled in units of

@@ -453,6 +453,9 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
     FenceBarrierInit();
   }
   __syncthreads();
-  SplitRoles([&] { Produce(params, storage); },
-             [&](int group) { Consumer(params, storage, group).Run(); });
+  SplitRoles(
+      [&](int warp) {
+        if (warp == 0) Produce(params, storage);
+      },
+      [&](int group) { Consumer(params, storage, group).Run(); });
 }

@@ -29,6 +29,7 @@ struct ForwardParams {
 
 struct BackwardParams : attnlab::BackwardParams {
   TensorMap q, k, v, out_grad;
+  TensorMap k_grad, v_grad;
 };
 
 }  // namespace attnlab::hopper

@@ -1,10 +1,10 @@
-// The backward's gradients of queries, and of what heads learn, on sm_90a. A warpgroup holds 64
-// queries and their gradient; key tiles pass by:
+// For variants whose heads learn something: the backward's gradients of queries and of what heads
+// learn, on sm_90a. A warpgroup holds 64 queries and their gradient; key tiles pass by:
 //
 //     S = Q K^T    dP = dO V^T    dQ += dS K
 //
-// Scores are computed a second time (hopper_keys.cuh does it first): two of seven products, against
-// sums of dQ over blocks whose order would change from run to run.
+// Scores are computed a second time (hopper_backward.cuh does it first), since the gradient of what
+// a head learns needs sums over whole rows of scores (learned.cuh).
 #include "kernels/cuda/device/hopper_gradient.cuh"
 #include "kernels/cuda/device/learned.cuh"
 
@@ -264,6 +264,9 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
     FenceBarrierInit();
   }
   __syncthreads();
-  SplitRoles([&] { Produce(params, storage); },
-             [&](int group) { Consumer(params, storage, group).Run(); });
+  SplitRoles(
+      [&](int warp) {
+        if (warp == 0) Produce(params, storage);
+      },
+      [&](int group) { Consumer(params, storage, group).Run(); });
 }

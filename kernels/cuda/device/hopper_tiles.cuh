@@ -33,6 +33,16 @@ __device__ __forceinline__ void LoadTile(char* to, const TensorMap& map, uint64_
   }
 }
 
+// The other way; kRows rows, clipped to the tensor.
+template <int kRows>
+__device__ __forceinline__ void StoreTile(const TensorMap& map, const char* from, int row, int head,
+                                          int batch) {
+#pragma unroll
+  for (int p = 0; p < kPanels; ++p) {
+    Store(map, from + p * kPanelBytes<kRows>, 64 * p, row, head, batch);
+  }
+}
+
 // c = a b^T over the head dim: 64 rows at `a` in a tile of kRowsA, all kRowsB rows of tile `b`.
 template <int kRowsA, int kRowsB>
 __device__ __forceinline__ void MultiplyRows(float (&c)[kRowsB / 2], const char* a, const char* b) {
@@ -120,12 +130,13 @@ __device__ __forceinline__ T& SharedAs(char* raw) {
   return *reinterpret_cast<T*>(raw + ((1024 - (SharedAddress(raw) & 1023)) & 1023));
 }
 
-// Splits the block into the warpgroup that copies and those that multiply, and their registers.
+// Splits the block into the warpgroup that copies, by warps, and those that multiply, and their
+// registers.
 template <class Produce, class Consume>
 __device__ __forceinline__ void SplitRoles(const Produce& produce, const Consume& consume) {
   if (threadIdx.x < 128) {
     GiveRegisters<kGroups == 2 ? 24 : 32>();
-    if (threadIdx.x < 32) produce();
+    produce(__shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0));
   } else {
     TakeRegisters<kGroups == 2 ? 240 : 160>();
     // The same in all threads of a warp, and known to be.

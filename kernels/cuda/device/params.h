@@ -35,7 +35,11 @@ struct BackwardParams {
   RowMap* maps;              // likewise, if the variant maps scores
   double* learned;           // [kMaxLearned, heads, batch * query tiles]
   int padded;                // queries, up to a multiple of 128
-  int query_tiles;
+  int query_tile;            // rows
+  int query_tiles;           // a head
+  // Where blocks of keys add to one gradient of queries, else null; by query tile of each head.
+  float* query_sums;  // [query_tile, head dim], in an order of the kernel's own
+  int* turns;         // 1 + the block of keys that added last, or 0
 };
 
 }  // namespace attnlab

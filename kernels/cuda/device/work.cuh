@@ -10,6 +10,8 @@ namespace attnlab {
 struct Work {
   int tile, head, batch;
 
+  __device__ __forceinline__ Work(int tile, int head, int batch)
+      : tile(tile), head(head), batch(batch) {}
   // `long_last`: later tiles are the longer ones.
   __device__ __forceinline__ Work(const Schedule& schedule, int index, bool long_last) {
     const unsigned section = static_cast<unsigned>(index) / schedule.per_section;

@@ -1,0 +1,629 @@
+// The backward on sm_90a. A block holds 128 keys, 64 in each of two warpgroups, and their
+// gradients; query tiles of all heads that read them pass by:
+//
+//     S^T = K Q^T    dP^T = V dO^T    dV += P^T dO    dK += dS^T Q    dQ += dS K
+//
+// Scores are transposed, so that P^T and dS^T go from the accumulators of one product into the
+// next as they are. For dQ, dS^T goes through shared memory; both warpgroups' keys are summed
+// there, each by one warpgroup for a half of the tile, and the sum joins those of other blocks in
+// global memory, in float32. Blocks take turns at a query tile in a fixed order, so that each sum
+// has one (TurnOf). HopperQueryGradients scales and rounds the sums.
+//
+// For variants whose heads learn something dQ is left to hopper_queries.cuh.
+#include "kernels/cuda/device/hopper_gradient.cuh"
+
+namespace attnlab::hopper {
+
+inline constexpr int kQueryTile = ATTNLAB_TILE;
+inline constexpr int kKeyTile = 64 * kGroups;
+inline constexpr bool kSumsQueries = !kLearns;
+// Scores are weighed 64 queries at a time, while products of others run.
+inline constexpr int kParts = kQueryTile / 64;
+inline constexpr int kSums = kQueryTile * kDim;  // of a query tile's gradient
+static_assert(kGroups == 2 && kSums == 2 * 64 * 64);
+
+struct alignas(1024) Storage {
+  char k[kGroups][kTileBytes<64>];
+  char v[kGroups][kTileBytes<64>];
+  char q[kStages][kTileBytes<kQueryTile>];
+  char out_grad[kStages][kTileBytes<kQueryTile>];
+  // dS^T of the block's keys in panels of 64 queries, swizzled as the copy engine would; a tile
+  // writes one while products of the tile before may still read the other.
+  char score_grad[2][kQueryTile / 64][kPanelBytes<kKeyTile>];
+  // A warpgroup's half of dQ, in the order in which threads hold it.
+  float4 sums[kGroups][8][128];
+  alignas(128) RowStatistic statistics[kStages][kQueryTile];
+  alignas(128) RowMap maps[kStages][kMapped ? kQueryTile : 1];
+  uint64_t keys_full[1], keys_empty[1];
+  uint64_t full[kStages], empty[kStages];
+  uint64_t sums_full[2][kGroups], sums_empty[kGroups];
+};
+
+// The blocks of 128 keys that one block of threads takes up, one after the other. A head's blocks
+// go to blocks of threads in a row, so that those that wait for each other run at the same time: in
+// pairs, the last with the first, which under a causal mask are equally long, if all pairs of a
+// head fit on the device; else from the last to the first.
+struct KeyBlocks {
+  const Schedule& schedule;
+  int index = blockIdx.x;
+  bool second = false;
+
+  __device__ __forceinline__ explicit KeyBlocks(const Schedule& schedule) : schedule(schedule) {}
+  __device__ __forceinline__ bool Done() const { return index >= schedule.count; }
+  __device__ __forceinline__ Work Get() const {
+    const unsigned head = static_cast<unsigned>(index) / schedule.per_section;
+    const int place = static_cast<int>(index - head * schedule.per_section);
+    const int batch = static_cast<int>(head / schedule.heads);
+    return {second ? place : static_cast<int>(schedule.tiles) - 1 - place,
+            static_cast<int>(head - batch * schedule.heads), batch};
+  }
+  __device__ __forceinline__ void Next() {
+    const int place = static_cast<int>(static_cast<unsigned>(index) % schedule.per_section);
+    second = !second && IsSecond(schedule, place);
+    if (!second) index += gridDim.x;
+  }
+  static __device__ __forceinline__ bool ArePaired(const Schedule& schedule) {
+    return schedule.per_section < schedule.tiles;
+  }
+  // Whether block `tile` is the second of its pair.
+  static __device__ __forceinline__ bool IsSecond(const Schedule& schedule, int tile) {
+    return ArePaired(schedule) && 2 * tile + 1 < static_cast<int>(schedule.tiles);
+  }
+};
+
+__device__ __forceinline__ QueryTiles<kQueryTile> QueriesOf(const BackwardParams& params,
+                                                            const Work& work) {
+  const Shape& shape = params.args.shape;
+  const int first = work.tile * kKeyTile;
+  const int last = min(first + kKeyTile, static_cast<int>(shape.keys)) - 1;
+  return QueryTiles<kQueryTile>(MaskOf(params.args, work.batch), first, last,
+                                static_cast<int>(shape.queries));
+}
+
+// The i'th query tile that a block of keys takes: the first of a pair from the last tile to the
+// first one.
+__device__ __forceinline__ int QueryTileAt(const BackwardParams& params, const Work& work,
+                                           const QueryTiles<kQueryTile>& queries, int i) {
+  const Schedule& schedule = params.schedule;
+  const bool back = KeyBlocks::ArePaired(schedule) && !KeyBlocks::IsSecond(schedule, work.tile);
+  return back ? queries.end - 1 - i : queries.begin + i;
+}
+
+// The i'th query head that a block of keys takes, of those that share its head. Pairs begin with
+// different ones.
+__device__ __forceinline__ int HeadAt(const BackwardParams& params, const Work& work, int i) {
+  const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
+  if (sharing == 1 || !KeyBlocks::ArePaired(params.schedule)) return work.head * sharing + i;
+  const int place = min(work.tile, static_cast<int>(params.schedule.tiles) - 1 - work.tile);
+  return work.head * sharing + (place + i) % sharing;
+}
+
+// The query tiles of `head` that have a weight on the block's keys.
+__device__ __forceinline__ auto LiveQueries(const BackwardParams& params, const Work& work,
+                                            int head) {
+  static_assert(kKeyTile == 128);
+  const LiveBits bits(params.args, work.batch, head);
+  const int keys = work.tile;
+  return LiveTiles{[=](int tile) {
+    constexpr int kPerTile = kQueryTile / 64;
+    return bits.Any(tile * kPerTile, kPerTile, keys);
+  }};
+}
+
+__device__ __forceinline__ bool IsLive(const BackwardParams& params, const Work& work, int head,
+                                       int tile) {
+  constexpr int kPerTile = kQueryTile / 64;
+  return LiveBits(params.args, work.batch, head).Any(tile * kPerTile, kPerTile, work.tile);
+}
+
+// A tile of queries, of what belongs to its rows, and, if `used`, of dO.
+__device__ __forceinline__ void LoadQueries(const BackwardParams& params, Storage& storage,
+                                            int stage, int tile, int head, int batch, int64_t rows,
+                                            bool used) {
+  uint64_t* full = &storage.full[stage];
+  constexpr int kStatisticBytes = kQueryTile * static_cast<int>(sizeof(RowStatistic));
+  constexpr int kMapBytes = kMapped ? kQueryTile * static_cast<int>(sizeof(RowMap)) : 0;
+  ExpectBytes(full, (used ? 2 : 1) * kTileBytes<kQueryTile> + kStatisticBytes + kMapBytes);
+  const int row = tile * kQueryTile;
+  LoadTile<kQueryTile>(storage.q[stage], params.q, full, row, head, batch);
+  if (used) LoadTile<kQueryTile>(storage.out_grad[stage], params.out_grad, full, row, head, batch);
+  LoadBytes(storage.statistics[stage], params.statistics + rows + row, kStatisticBytes, full);
+  if (kMapped) LoadBytes(storage.maps[stage], params.maps + rows + row, kMapBytes, full);
+}
+
+__device__ void Produce(const BackwardParams& params, Storage& storage) {
+  RingPlace<kStages> place;
+  uint32_t keys_parity = 1;
+  const int heads = static_cast<int>(params.args.shape.heads);
+  const int sharing = heads / static_cast<int>(params.args.shape.kv_heads);
+  for (KeyBlocks list(params.schedule); !list.Done(); list.Next()) {
+    const Work work = list.Get();
+    const auto queries = QueriesOf(params, work);
+    Wait(storage.keys_empty, keys_parity);
+    keys_parity ^= 1;
+    if (Elected()) {
+      ExpectBytes(storage.keys_full, 2 * kGroups * kTileBytes<64>);
+      for (int group = 0; group < kGroups; ++group) {
+        const int row = work.tile * kKeyTile + 64 * group;
+        LoadTile<64>(storage.k[group], params.k, storage.keys_full, row, work.head, work.batch);
+        LoadTile<64>(storage.v[group], params.v, storage.keys_full, row, work.head, work.batch);
+      }
+    }
+    for (int pass = 0; pass < sharing; ++pass) {
+      const int head = HeadAt(params, work, pass);
+      const int64_t rows = (static_cast<int64_t>(work.batch) * heads + head) * params.padded;
+      auto live = LiveQueries(params, work, head);
+      for (int i = 0; i < queries.end - queries.begin; ++i) {
+        const int tile = QueryTileAt(params, work, queries, i);
+        const bool used = !kSkip || live(tile);
+        if (kSkip && Variant::kTraits.massless && !used) continue;
+        Wait(&storage.empty[place.stage], place.parity ^ 1);
+        if (Elected())
+          LoadQueries(params, storage, place.stage, tile, head, work.batch, rows, used);
+        place.Advance();
+      }
+    }
+  }
+}
+
+// The turn of a block of keys at a query tile of `head`, above those of blocks that come before it.
+//
+// Where each key head has one query head, first blocks of pairs come before second ones, and among
+// either the inner pairs before the outer ones. Under a causal mask all first blocks reach a tile
+// at the same time, and so do all second ones; a pair that has waited once for those inside it is
+// late by as much from then on and does not wait again. Where query heads share, blocks come in the
+// order in which they would reach the tile if all pairs started together and none waited. Unpaired
+// blocks: the last keys first.
+__device__ __forceinline__ int TurnOf(const BackwardParams& params, const Work& work, int head,
+                                      int tile) {
+  constexpr int kMostPairs = 1024;
+  const Schedule& schedule = params.schedule;
+  const int other = static_cast<int>(schedule.tiles) - 1 - work.tile;
+  if (!KeyBlocks::ArePaired(schedule)) return other;
+  const bool second = KeyBlocks::IsSecond(schedule, work.tile);
+  const int place = second ? work.tile : other;
+  const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
+  if (sharing == 1) return (second ? 2 : 1) * kMostPairs - 1 - place;
+  const auto queries = QueriesOf(params, work);
+  const int pass = (head - work.head * sharing + sharing - place % sharing) % sharing;
+  int before = pass * (queries.end - queries.begin);
+  if (second) {
+    const auto first = QueriesOf(params, {other, work.head, work.batch});
+    before += sharing * (first.end - first.begin) + tile - queries.begin;
+  } else {
+    before += queries.end - 1 - tile;
+  }
+  return before * kMostPairs + place;
+}
+
+// The turn before `turn` at a query tile of `head`, or -1.
+__device__ __forceinline__ int TurnBefore(const BackwardParams& params, const Work& work, int head,
+                                          int tile, int turn) {
+  const Shape& shape = params.args.shape;
+  const int last = min((tile + 1) * kQueryTile, static_cast<int>(shape.queries)) - 1;
+  const KeyTiles<kKeyTile> keys(MaskOf(params.args, work.batch), tile * kQueryTile, last,
+                                static_cast<int>(shape.keys));
+  const bool paired = KeyBlocks::ArePaired(params.schedule);
+  int before = -1;
+  for (int first = paired ? (keys.kept > 0 ? 0 : keys.begin) : work.tile + 1;
+       first < keys.begin + keys.recent && (paired || before < 0); first += 32) {
+    const int block = first + static_cast<int>(threadIdx.x % 32);
+    const Work other = {block, work.head, work.batch};
+    const auto queries = QueriesOf(params, other);
+    bool adds = block < keys.begin + keys.recent && queries.begin <= tile && tile < queries.end;
+    if (adds && kSkip && Variant::kTraits.massless) adds = IsLive(params, other, head, tile);
+    const int its = adds ? TurnOf(params, other, head, tile) : -1;
+    before = max(before, __reduce_max_sync(~0u, its < turn ? its : -1));
+  }
+  return before;
+}
+
+// Adds the warpgroups' sums to those of the blocks before. A turn takes longer than a tile: two
+// warps share the work, each takes every second tile, from its `first` on.
+__device__ void AddSums(const BackwardParams& params, Storage& storage, int first) {
+  uint32_t parity = 0;
+  int count = 0;
+  const int heads = static_cast<int>(params.args.shape.heads);
+  const int sharing = heads / static_cast<int>(params.args.shape.kv_heads);
+  for (KeyBlocks list(params.schedule); !list.Done(); list.Next()) {
+    const Work work = list.Get();
+    const auto queries = QueriesOf(params, work);
+    for (int pass = 0; pass < sharing; ++pass) {
+      const int head = HeadAt(params, work, pass);
+      auto live = LiveQueries(params, work, head);
+      for (int i = 0; i < queries.end - queries.begin; ++i) {
+        const int tile = QueryTileAt(params, work, queries, i);
+        if (kSkip && Variant::kTraits.massless && !live(tile)) continue;
+        if (count++ % 2 != first) continue;
+        const int64_t place =
+            (static_cast<int64_t>(work.batch) * heads + head) * params.query_tiles + tile;
+        const int turn = TurnOf(params, work, head, tile);
+        const int before = TurnBefore(params, work, head, tile, turn);
+        if (threadIdx.x % 32 == 0) {
+          int* turns = params.turns + place;
+          if (before >= 0) AwaitTurn(turns, before + 1);
+          for (int group = 0; group < kGroups; ++group)
+            Wait(&storage.sums_full[first][group], parity);
+          float* sums = params.query_sums + place * kSums;
+          constexpr int kBytes = static_cast<int>(sizeof(storage.sums[0]));
+          for (int group = 0; group < kGroups; ++group) {
+            float* to = sums + group * (kSums / kGroups);
+            if (before >= 0) {
+              AddBytes(to, storage.sums[group], kBytes);
+            } else {
+              StoreBytes(to, storage.sums[group], kBytes);
+            }
+          }
+          CommitStores();
+          WaitStoresRead();
+          for (int group = 0; group < kGroups; ++group) Arrive(&storage.sums_empty[group]);
+          WaitStores();
+          PassTurnOn(turns, turn + 1);
+        }
+        __syncwarp();
+        parity ^= 1;
+      }
+    }
+  }
+}
+
+struct Consumer {
+  const BackwardParams& params;
+  Storage& storage;
+  const Variant variant;
+  const int group;
+  const int lane = threadIdx.x % 32;
+  const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+  RingPlace<kStages> place;
+  uint32_t keys_parity = 0;
+  uint32_t sums_parity = 1;
+  int buffer = 0;  // of score_grad
+
+  Mask mask;
+  int queries, keys;
+  float slope;
+  int own_key;  // of this thread's first row
+  float k_grad[kDim / 2];
+  float v_grad[kDim / 2];
+  float s[kParts][32];
+  float dp[kParts][32];
+  uint32_t weights[kParts][16];
+  uint32_t grads[kParts][16];
+  float q_grad[32];
+
+  __device__ Consumer(const BackwardParams& params, Storage& storage, int group)
+      : params(params),
+        storage(storage),
+        variant(WithConstants<Variant>(params.args.constants)),
+        group(group),
+        queries(static_cast<int>(params.args.shape.queries)),
+        keys(static_cast<int>(params.args.shape.keys)) {}
+
+  // Scores of a part to weights and gradients, packed. Columns are queries from `first` on.
+  template <bool kPartial, bool kUsed>
+  __device__ __forceinline__ void WeighAs(int part, int first) {
+    const RowStatistic* statistics = storage.statistics[place.stage] + 64 * part + lane % 4 * 2;
+    const RowMap* maps = storage.maps[place.stage] + 64 * part + lane % 4 * 2;
+    const int column = first + lane % 4 * 2;
+    float pair_weight = 0.0f, pair_grad = 0.0f;
+    ForEachHeld<64>([&](int r, int c, int i) {
+      const RowStatistic row = statistics[c];
+      float x = s[part][i], gain = params.args.scale;
+      if (kMapped) {
+        const RowMap map = maps[c];
+        gain = map.gain;
+        x = fmaf(x, gain, fmaf(slope, own_key + 8 * r, map.offset));
+      }
+      ScoreGradient gradient = GradientOf(variant, x, kUsed ? dp[part][i] : 0.0f, gain, row);
+      if (kMapped) gradient.score *= gain;
+      if (kPartial && !Sees(mask, column + c, own_key + 8 * r, queries, keys)) {
+        gradient = {0.0f, 0.0f};
+      }
+      if (i % 2 == 0) {
+        pair_weight = gradient.weight;
+        pair_grad = gradient.score;
+      } else {
+        weights[part][i / 2] = Pack<Element, Rectifies()>(pair_weight, gradient.weight);
+        grads[part][i / 2] = Pack<Element>(pair_grad, gradient.score);
+      }
+    });
+  }
+
+  template <bool kUsed>
+  __device__ __forceinline__ void Weigh(int part, int tile, int first_key) {
+    const int first = tile * kQueryTile + 64 * part;
+    if (IsPartial<64, 64>(mask, first / 64, first_key)) {
+      WeighAs<true, kUsed>(part, first);
+    } else {
+      WeighAs<false, kUsed>(part, first);
+    }
+  }
+
+  // A part's 64 rows of a stage's tile.
+  static __device__ __forceinline__ const char* PartOf(const char* tile, int part) {
+    return tile + part * 64 * 128;
+  }
+
+  // The two warpgroups wait here for each other's dS^T.
+  __device__ __forceinline__ void SyncScoreGradients() {
+    FenceShared();
+    SyncNamed(1, 128 * kGroups);
+  }
+
+  // dS^T of a part to shared memory: 16 keys a warp, 8 by 8 numbers a matrix.
+  __device__ __forceinline__ void ShareScoreGradients(int part) {
+    const int key = 64 * group + threadIdx.x / 32 % 4 * 16 + lane % 16;
+    char* row = storage.score_grad[buffer][part] + key * 128;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      StoreMatrices(row + ((2 * i + lane / 16) ^ key % 8) * 16, grads[part] + 4 * i);
+    }
+  }
+
+  // Starts this warpgroup's half of dS K: queries 64 group.. of the tile, or dims 64 group.. of it.
+  __device__ __forceinline__ void StartQueryGradients() {
+    const bool by_dim = kDim == 128;
+    const uint64_t left =
+        Descriptor(storage.score_grad[buffer][by_dim ? 0 : group], kPanelBytes<kKeyTile>);
+    FenceRegisters(q_grad);
+    FenceProducts();
+#pragma unroll
+    for (int of = 0; of < kGroups; ++of) {
+      const char* keys_of = storage.k[of] + (by_dim ? group * kPanelBytes<64> : 0);
+      const uint64_t right = Descriptor(keys_of, kPanelBytes<64>);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        constexpr int kStep = 16 * 128 >> 4;
+        Product<Element, 64, true, true>::Run(q_grad, left + (4 * of + i) * kStep,
+                                              right + i * kStep, of + i > 0);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void LeaveQueryGradients() {
+    Wait(&storage.sums_empty[group], sums_parity);
+    sums_parity ^= 1;
+    float4* to = &storage.sums[group][0][threadIdx.x % 128];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      to[128 * i] =
+          make_float4(q_grad[4 * i], q_grad[4 * i + 1], q_grad[4 * i + 2], q_grad[4 * i + 3]);
+    }
+    FenceShared();
+    __syncwarp();
+    if (lane == 0) Arrive(&storage.sums_full[buffer][group]);
+    buffer ^= 1;
+  }
+
+  template <int kCount>
+  __device__ __forceinline__ static void FenceParts(float (&parts)[kParts][kCount]) {
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) FenceRegisters(parts[part]);
+  }
+
+  // The stage's tile. kUsed: some weight of it may not be 0; if not, its dO is not there.
+  template <bool kUsed>
+  __device__ __forceinline__ void RunTile(int tile, int first_key) {
+    const char* q = storage.q[place.stage];
+    const char* out_grad = storage.out_grad[place.stage];
+    FenceParts(s);
+    FenceParts(dp);
+    FenceProducts();
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      MultiplyRows<64, 64>(s[part], storage.k[group], PartOf(q, part));
+      if (kUsed) MultiplyRows<64, 64>(dp[part], storage.v[group], PartOf(out_grad, part));
+      CommitProducts();
+    }
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      // In flight beside this part's scores: the other's, or its dV and dK.
+      WaitProducts<kParts - 1>();
+      FenceRegisters(s[part]);
+      FenceRegisters(dp[part]);
+      Weigh<kUsed>(part, tile, first_key);
+      FenceRegisters(weights[part]);
+      FenceRegisters(grads[part]);
+      FenceRegisters(v_grad);
+      FenceRegisters(k_grad);
+      FenceProducts();
+      if (kUsed) AddWeighted<64>(v_grad, weights[part], PartOf(out_grad, part));
+      if (kSumsQueries) ShareScoreGradients(part);
+      if (part + 1 == kParts) break;
+      AddWeighted<64>(k_grad, grads[part], PartOf(q, part));
+      CommitProducts();
+    }
+    CommitProducts();
+    if constexpr (kSumsQueries) {
+      SyncScoreGradients();
+      StartQueryGradients();
+      CommitProducts();
+    }
+    AddWeighted<64>(k_grad, grads[kParts - 1], PartOf(q, kParts - 1));
+    CommitProducts();
+    if constexpr (kSumsQueries) {
+      WaitProducts<1>();
+      FenceRegisters(q_grad);
+      LeaveQueryGradients();
+    }
+    WaitProducts<0>();
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      FenceRegisters(weights[part]);
+      FenceRegisters(grads[part]);
+    }
+    FenceRegisters(k_grad);
+    FenceRegisters(v_grad);
+  }
+
+  // A tile whose queries come before all of this warpgroup's keys.
+  __device__ __forceinline__ void RunEarlyTile() {
+    if constexpr (kSumsQueries) {
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+        for (int i = 0; i < 16; ++i) grads[part][i] = 0;
+        ShareScoreGradients(part);
+      }
+      SyncScoreGradients();
+      StartQueryGradients();
+      CommitProducts();
+      WaitProducts<0>();
+      FenceRegisters(q_grad);
+      LeaveQueryGradients();
+    }
+  }
+
+  __device__ __forceinline__ void Absorb(const Work& work, int head) {
+    const auto tiles = QueriesOf(params, work);
+    const int first_key = work.tile * kKeyTile + 64 * group;
+    if (kMapped) {
+      const Row<float> row = RowOf(params.args, mask, head, 0);
+      slope = RowScore<Variant, float>(variant, row).slope;
+    }
+    own_key = first_key + warp_row;
+    auto live = LiveQueries(params, work, head);
+#pragma unroll 1
+    for (int i = 0; i < tiles.end - tiles.begin; ++i) {
+      const int tile = QueryTileAt(params, work, tiles, i);
+      const bool used = !kSkip || live(tile);
+      if (kSkip && Variant::kTraits.massless && !used) continue;
+      Wait(&storage.full[place.stage], place.parity);
+      if (kCausal && (tile + 1) * kQueryTile + static_cast<int>(mask.query_offset) <= first_key) {
+        RunEarlyTile();
+      } else if (used) {
+        RunTile<true>(tile, first_key);
+      } else if constexpr (!Variant::kTraits.massless) {
+        RunTile<false>(tile, first_key);
+      }
+      if (lane == 0) Arrive(&storage.empty[place.stage]);
+      place.Advance();
+    }
+  }
+
+  // 64 rows times `factor` to a tile in shared memory, as the copy engine takes it.
+  __device__ __forceinline__ void StageRows(char* tile, const float (&rows)[kDim / 2],
+                                            float factor) const {
+    const int row = threadIdx.x / 32 % 4 * 16 + lane % 16;
+#pragma unroll
+    for (int i = 0; i < kDim / 16; ++i) {
+      const int unit = 2 * i + lane / 16;  // of 8 dims
+      uint32_t packed[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        packed[j] = Pack<Element>(rows[8 * i + 2 * j] * factor, rows[8 * i + 2 * j + 1] * factor);
+      }
+      StoreMatrices(tile + unit / 8 * kPanelBytes<64> + row * 128 + (unit % 8 ^ row % 8) * 16,
+                    packed);
+    }
+  }
+
+  __device__ __forceinline__ void SyncGroup() const { SyncNamed(2 + group, 128); }
+  __device__ __forceinline__ bool Leads() const { return threadIdx.x % 128 == 0; }
+
+  // Leaves dK and dV to the copy engine, in shared memory that the next tiles write again.
+  __device__ __forceinline__ void Store(const Work& work) {
+    char* k_rows = storage.score_grad[0][0] + group * kTileBytes<64>;
+    char* v_rows = reinterpret_cast<char*>(storage.sums[group]);
+    SyncNamed(1, 128 * kGroups);
+    if (kSumsQueries) Wait(&storage.sums_empty[group], sums_parity);
+    StageRows(k_rows, k_grad, kMapped ? 1.0f : params.args.scale);
+    StageRows(v_rows, v_grad, 1.0f);
+    FenceShared();
+    SyncGroup();
+    if (!Leads()) return;
+    const int key = work.tile * kKeyTile + 64 * group;
+    StoreTile<64>(params.k_grad, k_rows, key, work.head, work.batch);
+    StoreTile<64>(params.v_grad, v_rows, key, work.head, work.batch);
+    CommitStores();
+  }
+
+  __device__ void Run() {
+    const int sharing =
+        static_cast<int>(params.args.shape.heads) / static_cast<int>(params.args.shape.kv_heads);
+    for (KeyBlocks list(params.schedule); !list.Done(); list.Next()) {
+      const Work work = list.Get();
+      mask = MaskOf(params.args, work.batch);
+#pragma unroll
+      for (int i = 0; i < kDim / 2; ++i) k_grad[i] = v_grad[i] = 0.0f;
+      if (Leads()) WaitStoresRead();
+      SyncGroup();
+      Wait(storage.keys_full, keys_parity);
+      keys_parity ^= 1;
+      for (int pass = 0; pass < sharing; ++pass) Absorb(work, HeadAt(params, work, pass));
+      if (lane == 0) Arrive(storage.keys_empty);
+      Store(work);
+    }
+    if (Leads()) WaitStores();
+  }
+};
+
+// dQ of one tile from its sums; none if no block added to it. A thread takes 8 dims of two rows,
+// which four threads of a warpgroup left (LeaveQueryGradients).
+__device__ __forceinline__ void RoundQueryGradients(const BackwardParams& params) {
+  const int head = blockIdx.y, batch = blockIdx.z;
+  const int64_t place =
+      (static_cast<int64_t>(batch) * params.args.shape.heads + head) * params.query_tiles +
+      blockIdx.x;
+  const bool some = params.turns[place] != 0;
+  const float scale = kMapped ? 1.0f : params.args.scale;
+  const int unit = threadIdx.x % 8, quad = threadIdx.x / 8;
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    const float4* from = reinterpret_cast<const float4*>(params.query_sums + place * kSums) +
+                         group * (kSums / kGroups / 4) + unit * 128 + quad * 4;
+    float4 sums[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[i] = some ? from[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    const int dim = (kDim == 128 ? 64 * group : 0) + 8 * unit;
+    const int row =
+        blockIdx.x * kQueryTile + (kDim == 128 ? 0 : 64 * group) + quad / 8 * 16 + quad % 8;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if (row + 8 * r >= static_cast<int>(params.args.shape.queries)) continue;
+      uint32_t packed[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float4& sum = sums[i];
+        packed[i] =
+            Pack<Element>((r == 0 ? sum.x : sum.z) * scale, (r == 0 ? sum.y : sum.w) * scale);
+      }
+      *reinterpret_cast<uint4*>(RowAt(params.args.q_grad, batch, head, row + 8 * r) + dim) =
+          make_uint4(packed[0], packed[1], packed[2], packed[3]);
+    }
+  }
+}
+
+}  // namespace attnlab::hopper
+
+extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
+    HopperBackward(const __grid_constant__ attnlab::hopper::BackwardParams params) {
+  using namespace attnlab::hopper;
+  extern __shared__ char raw[];
+  Storage& storage = SharedAs<Storage>(raw);
+  if (threadIdx.x == 0) {
+    InitRing(storage.keys_full, storage.keys_empty, 4 * kGroups);
+    InitRing(storage.full, storage.empty, 4 * kGroups);
+    for (int group = 0; group < kGroups; ++group) {
+      InitBarrier(&storage.sums_full[0][group], 4);
+      InitBarrier(&storage.sums_full[1][group], 4);
+      InitBarrier(&storage.sums_empty[group], 1);
+    }
+    FenceBarrierInit();
+  }
+  __syncthreads();
+  SplitRoles(
+      [&](int warp) {
+        if (warp == 0) Produce(params, storage);
+        if constexpr (kSumsQueries) {
+          if (warp == 1 || warp == 2) AddSums(params, storage, warp - 1);
+        }
+      },
+      [&](int group) { Consumer(params, storage, group).Run(); });
+}
+
+// Grid (query tiles, heads, batch).
+extern "C" __global__ void __launch_bounds__(256)
+    HopperQueryGradients(const __grid_constant__ attnlab::hopper::BackwardParams params) {
+  attnlab::hopper::RoundQueryGradients(params);
+}
