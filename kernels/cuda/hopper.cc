@@ -48,10 +48,8 @@ std::string Encode(const Problem& problem, const AnyOperand& operand, int64_t he
   return error;
 }
 
-// One block a multiprocessor; `elements` of tiles in shared memory, beside barriers and alignment.
-Launch LaunchOf(const Schedule& schedule, int groups, int64_t elements, const DeviceInfo& device,
-                int extra_bytes = 0) {
-  const int blocks = std::min(schedule.count, device.multiprocessors);
+// `elements` of tiles in shared memory, beside barriers and alignment.
+Launch LaunchOf(int blocks, int groups, int64_t elements, int extra_bytes = 0) {
   return {{static_cast<unsigned>(blocks), 1, 1},
           static_cast<unsigned>(128 * (groups + 1)),
           static_cast<int>(elements * kElementBytes) + extra_bytes + 2048};
@@ -116,6 +114,14 @@ Schedule KeySchedule(const Shape& shape, int64_t tiles, const DeviceInfo& device
           static_cast<unsigned>(a_head), static_cast<int>(all * a_head)};
 }
 
+// One block of threads a multiprocessor, or a few less, so that each has the same place in every
+// head: it then waits for those before it once (TurnOf).
+int KeyThreadBlocks(const Schedule& schedule, const DeviceInfo& device) {
+  const int a_head = static_cast<int>(schedule.per_section), all = device.multiprocessors;
+  const int whole_heads = all / a_head * a_head;
+  return std::min(schedule.count, whole_heads >= all - all / 20 ? whole_heads : all);
+}
+
 // Whether the forward asks for bounds of scores (hopper_forward.cuh: kBounded).
 bool Bounded(const Problem& problem) {
   const WeightingInfo& info = Weightings()[problem.weighting];
@@ -175,8 +181,10 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
     if (!error.empty()) return error;
   }
   const int64_t elements = shape.head_dim * (64 * tiles.groups + 2 * tiles.stages * tiles.rows);
-  return Run(args, HopperInstance(args, HopperKernel::kForward), "HopperForward",
-             LaunchOf(params.schedule, tiles.groups, elements, device), &params);
+  return Run(
+      args, HopperInstance(args, HopperKernel::kForward), "HopperForward",
+      LaunchOf(std::min(params.schedule.count, device.multiprocessors), tiles.groups, elements),
+      &params);
 }
 
 int64_t HopperWorkspace(const ForwardArgs& args, const DeviceInfo&) {
@@ -222,10 +230,11 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
   const int64_t score_grads = int64_t{2} * 64 * keys.groups * keys.rows;
   const int64_t sums = shape.head_dim * keys.rows * static_cast<int64_t>(sizeof(float));
   const Instance instance = HopperInstance(args, HopperKernel::kBackward);
-  error = Run(args, instance, "HopperBackward",
-              LaunchOf(params.schedule, keys.groups, elements(keys) + score_grads, device,
-                       keys.stages * keys.rows * row_bytes + static_cast<int>(sums)),
-              &params);
+  error = Run(
+      args, instance, "HopperBackward",
+      LaunchOf(KeyThreadBlocks(params.schedule, device), keys.groups, elements(keys) + score_grads,
+               keys.stages * keys.rows * row_bytes + static_cast<int>(sums)),
+      &params);
   if (!error.empty()) return error;
   if (!Learns(args)) {
     return Run(args, instance, "HopperQueryGradients",
@@ -243,7 +252,9 @@ std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
                  shape.heads / shape.kv_heads, device);
   const Instance learning = HopperInstance(args, HopperKernel::kQueries);
   error = Run(args, learning, "HopperQueries",
-              LaunchOf(params.schedule, queries.groups, elements(queries), device), &params);
+              LaunchOf(std::min(params.schedule.count, device.multiprocessors), queries.groups,
+                       elements(queries)),
+              &params);
   if (!error.empty()) return error;
   return RunSumLearned(learning, params);
 }
