@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -18,9 +19,19 @@ namespace {
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 struct Place {
-  std::string variant, method;  // "softpick", "hqq bits=4"
+  std::string variant, method;  // "softpick", "gptq bits=4, on books"
   std::string pair;             // seed and draw
 };
+
+// The names of the calibration sets by row; empty where the sweep has but one.
+std::vector<std::string> SetNames(const std::vector<Column>& columns, size_t rows) {
+  std::vector<std::string> names(rows);
+  const Column* column = FindColumn(columns, "calibration");
+  if (column == nullptr || column->texts.size() != rows) return names;
+  std::set<std::string> sets(column->texts.begin(), column->texts.end());
+  sets.erase("");
+  return sets.size() > 1 ? column->texts : names;
+}
 
 // Where each row of the sweep belongs; empty when texts are missing (a foreign file).
 std::vector<Place> Places(const std::vector<Column>& columns) {
@@ -30,11 +41,14 @@ std::vector<Place> Places(const std::vector<Column>& columns) {
     texts[i] = FindColumn(columns, names[i]);
     if (texts[i] == nullptr || texts[i]->texts.empty()) return {};
   }
+  const std::vector<std::string> sets = SetNames(columns, texts[0]->texts.size());
   std::vector<Place> places;
   for (size_t row = 0; row < texts[0]->texts.size(); ++row) {
     const auto text = [&](size_t i) { return texts[i]->texts[row]; };
-    places.push_back({text(0), text(2).empty() ? text(1) : absl::StrCat(text(1), " ", text(2)),
-                      absl::StrCat(text(3), "/", text(4))});
+    std::string method = text(1);
+    if (!text(2).empty()) absl::StrAppend(&method, " ", text(2));
+    if (!sets[row].empty()) absl::StrAppend(&method, ", on ", sets[row]);
+    places.push_back({text(0), std::move(method), absl::StrCat(text(3), "/", text(4))});
   }
   return places;
 }
@@ -101,8 +115,9 @@ Table ScoreTable(const std::string& title, const Column& score, const std::vecto
   table.title = title;
   table.caption = absl::StrCat(
       higher ? "Higher" : "Lower",
-      " is better; means over calibration draws, each seed and draw a pair. Less changed: which "
-      "variant lost less against its own model as it was trained.");
+      " is better; means over calibration draws, each seed and draw a pair. Spread: the smallest "
+      "and the largest difference of a pair. Less changed: which variant lost less against its own "
+      "model as it was trained.");
   table.header = {"method"};
   for (const std::string& variant : variants) table.header.push_back(variant);
   for (size_t i = 1; i < variants.size(); ++i) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <thread>
 
 #include "libs/io/results.h"
@@ -16,6 +17,8 @@ namespace attnlab {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr int kUsage = 2, kBadInput = 3;
@@ -102,7 +105,7 @@ TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
   const std::string sweep = folder_ / "sweep.toml";
   WriteText(sweep,
             "models = [\"" + model_ +
-                "\"]\ntasks = [\"held_out\"]\nlimit = 256\n[calibration]\nsequences = 4\n"
+                "\"]\ntasks = [\"held_out\"]\nlimit = 256\n[calibration.few]\nsequences = 4\n"
                 "[methods]\nkv = [{bits = 8}, {bits = 4}, {bits = 2}, {bits = 8, rotate = true}]\n"
                 "bnb_nf4 = [{}]\nhqq = [{bits = 4, group_size = 8}]\n");
   {
@@ -132,6 +135,61 @@ TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
       EXPECT_EQ(rows.front().texts[i], it->second.front().texts[i]);
     }
   }
+}
+
+// Two named sets, one of them with two draws; from the command line one more draw and a set's text.
+TEST_F(CompressPrograms, ASweepTakesNamedCalibrationSets) {
+  const std::string sweep = folder_ / "sets.toml";
+  WriteText(sweep, "models = [\"" + model_ +
+                       "\"]\nlimit = 64\n[calibration.many]\nsequences = 16\nseeds = [3, 4]\n"
+                       "[calibration.short]\nsequences = 4\nsequence_length = 6\n"
+                       "[methods]\nkv = [{bits = 4}]\n"
+                       "gptq = [{bits = 4, calibration = \"short\"}, {bits = 2}]\n");
+  const Outcome swept =
+      RunProgram("quantize", {sweep, "--out", out_, "--set", "calibration.many.seeds=[3,4,5]",
+                              "--set", "calibration.many.source=bigram_backcopy"});
+  ASSERT_EQ(swept.exit_code, 0) << swept.err;
+  const auto results = ReadResults(out_);
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_THAT(results->provenance.recipe,
+              AllOf(HasSubstr("seeds = [3, 4, 5]"), HasSubstr("gptq bits=4 calibration=short")));
+  std::map<std::string, std::vector<std::string>> texts;
+  std::vector<double> errors;
+  for (const Column& column : results->tables.at("sweep")) {
+    texts[column.name] = column.texts;
+    if (column.name == "output error") errors = column.numbers;
+  }
+  EXPECT_THAT(texts["method"], ElementsAre("none", "kv", "gptq", "gptq", "gptq", "gptq", "gptq"));
+  EXPECT_THAT(texts["settings"],
+              ElementsAre("", "bits=4", "bits=4", "bits=2", "bits=2", "bits=2", "bits=2"));
+  EXPECT_THAT(texts["calibration"], ElementsAre("", "", "short", "many", "many", "many", "short"));
+  EXPECT_THAT(texts["draw"], ElementsAre("", "", "0", "3", "4", "5", "0"));
+  EXPECT_NE(errors[3], errors[4]);
+  EXPECT_NE(errors[3], errors[6]);
+}
+
+TEST_F(CompressPrograms, WhatIsWrongWithACalibrationSetIsSaid) {
+  const std::string sweep = folder_ / "sets.toml";
+  const auto run = [&](const std::string& text) {
+    WriteText(sweep, "models = [\"" + model_ + "\"]\n" + text);
+    return RunProgram("quantize", {sweep, "--out", out_});
+  };
+  const std::string some = "[calibration.books]\n[calibration.wiki]\n";
+  ExpectError(run(some + "[methods]\ngptq = [{calibration = \"boks\"}]\n"), kBadInput,
+              "methods.gptq: calibration = \"boks\" is none of the sets: books, wiki");
+  ExpectError(run(some + "[methods]\nkv = [{bits = 4, calibration = \"wiki\"}]\n"), kBadInput,
+              "looks at no text");
+  ExpectError(run("[calibration.a]\nseeds = []\n[methods]\ngptq = [{}]\n"), kBadInput,
+              "calibration.a.seeds is empty");
+  ExpectError(run("[methods]\ngptq = [{calibration = 3}]\n"), kBadInput, "methods.gptq: recipe");
+  ExpectError(run("[calibration.a]\nlength = 4\n[methods]\ngptq = [{}]\n"), kBadInput,
+              "unknown key calibration.a.length");
+  ExpectError(run("[calibration]\nsequences = 4\n[methods]\ngptq = [{}]\n"), kBadInput,
+              "calibration.sequences must be a table");
+  ExpectError(run(some + "[methods]\ngptq = [{}]\n[calibration.x]\nsource = \"/nowhere\"\n"),
+              kBadInput, "calibration x: ");
+  ExpectError(RunProgram("quantize", {sweep, "--sequences", "4"}), kUsage, "--sequences");
+  EXPECT_FALSE(fs::exists(out_));
 }
 
 }  // namespace

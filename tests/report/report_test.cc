@@ -230,6 +230,26 @@ TEST(Report, SweepComparesVariants) {
   ExpectSelfContained(pages.html);
 }
 
+// Each calibration set is a row of its own with the spread over its own draws.
+TEST(Report, SweepTellsCalibrationSetsApart) {
+  RunResults run = FakeRun("", 1);
+  const std::string a = "softmax", b = "softpick", books = "books", wiki = "wiki";
+  run.tables["sweep"] = {
+      {"variant", "", {}, {a, a, a, a, b, b, b, b}},
+      {"seed", "", {}, std::vector<std::string>(8, "1")},
+      {"method", "", {}, {"none", "awq", "awq", "awq", "none", "awq", "awq", "awq"}},
+      {"settings", "", {}, std::vector<std::string>(8)},
+      {"calibration", "", {}, {"", books, books, wiki, "", books, books, wiki}},
+      {"draw", "", {}, {"", "0", "1", "0", "", "0", "1", "0"}},
+      {"held_out loss", "lower", {2, 3, 4, 5, 2, 3.5, 4.25, 4}, {}}};
+  EXPECT_THAT(Report({run}, "sets").markdown,
+              AllOf(HasSubstr("| none | 2 | 2 | 0 | – | undecided | – |"),
+                    HasSubstr("| awq, on books | 3.500 | 3.875 | 0.3750 | 0.2500 to 0.5000 | "
+                              "softmax | softmax |"),
+                    HasSubstr("| awq, on wiki | 5 | 4 | −1 | – | softpick (one draw) | softpick "
+                              "(one draw) |")));
+}
+
 // Of a bench: a table for each pass, lengths side by side, LibTorch's rows last.
 TEST(Report, BenchShowsRatesAndPeers) {
   RunResults run;
