@@ -98,7 +98,19 @@ TEST_F(CompressPrograms, PrunedModelsAreOpenedByEval) {
     const Outcome evaluated = RunProgram("eval", {out_ + method[0], "--tasks", "held_out"});
     EXPECT_EQ(evaluated.exit_code, 0) << method[0] << ": " << evaluated.err;
   }
-  ExpectError(RunProgram("eval", {out_ + "heads", "--analysis"}), kBadInput, "heads were removed");
+  // Heads that are gone are no part of the analysis, and the report draws those that there are.
+  const Outcome analysed =
+      RunProgram("eval", {out_ + "heads", "--analysis", "--out", folder_ / "analysis"});
+  ASSERT_EQ(analysed.exit_code, 0) << analysed.err;
+  const auto results = ReadResults(folder_ / "analysis");
+  ASSERT_TRUE(results.ok()) << results.status();
+  const HeadMetric& mass = results->attention.at("first_key_mass");
+  EXPECT_EQ(mass.values.size(), 2u);
+  EXPECT_THAT(mass.layer_heads, ElementsAre(1));
+  EXPECT_THAT(mass.Present(), ElementsAre(results->metrics.at("first_key_mass").value));
+  const Outcome reported =
+      RunProgram("report", {folder_ / "analysis", "--out", folder_ / "report"});
+  EXPECT_EQ(reported.exit_code, 0) << reported.err;
 }
 
 TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
