@@ -38,6 +38,8 @@ class Sweep {
 
  private:
   absl::Status RunCell(const SweepCell& cell);
+  // The documents of a score of the next row, as a column of the table `name`.
+  absl::Status AddExamples(const std::string& name, const std::vector<double>& values);
 
   const SweepConfig config_;
   const std::string text_, kind_;
@@ -123,13 +125,32 @@ absl::Status Sweep::RunCell(const SweepCell& cell) {
   for (const std::string& task : config_.tasks) {
     ATTNLAB_ASSIGN_OR_RETURN(const TaskOutcome outcome, RunTask(task, context));
     for (const EvalScore& score : outcome.scores) {
-      add(absl::StrCat(score.task, " ", score.metric), score.higher_is_better ? "higher" : "lower",
-          score.score);
+      const std::string name = absl::StrCat(score.task, " ", score.metric);
+      add(name, score.higher_is_better ? "higher" : "lower", score.score);
+      if (std::isnan(score.standard_error)) continue;
+      add(absl::StrCat(name, " stderr"), "", score.standard_error);
+      if (score.per_example.empty()) continue;
+      ATTNLAB_RETURN_IF_ERROR(
+          AddExamples(absl::StrCat(names::kSweepExamples, name), score.per_example));
     }
   }
   rows_.Add(row);
   results_->WriteTable(names::kSweepTable, rows_.columns());
   return results_->Flush();
+}
+
+absl::Status Sweep::AddExamples(const std::string& name, const std::vector<double>& values) {
+  std::vector<Column> columns;
+  const auto& tables = results_->results().tables;
+  if (const auto it = tables.find(name); it != tables.end()) columns = it->second;
+  if (!columns.empty() && columns[0].size() != values.size()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name, ": ", values.size(), " documents, but ", columns[0].size(),
+                     " in the rows before; the task files changed since the sweep began"));
+  }
+  columns.push_back({absl::StrCat(rows_.size()), "", values, {}});
+  results_->WriteTable(name, columns);
+  return absl::OkStatus();
 }
 
 absl::Status Sweep::Run() {

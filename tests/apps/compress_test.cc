@@ -149,6 +149,65 @@ TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
   }
 }
 
+// Tasks of a sweep: multiple choice beside perplexity, each document kept.
+TEST_F(CompressPrograms, ASweepIsScoredOnTasks) {
+  std::string text, arc, piqa;
+  for (int i = 0; i < 200; ++i) text += "line " + std::to_string(i * i) + " of some text\n";
+  for (const std::string answer : {"A", "B", "C"}) {
+    arc += R"({"question": "Which line?", "choices": {"text": ["one", "of some", "line 4"],)"
+           R"( "label": ["A", "B", "C"]}, "answerKey": ")" +
+           answer + "\"}\n";
+  }
+  for (const std::string label : {"0", "1"}) {
+    piqa += R"({"goal": "some text", "sol1": "line 9", "sol2": "of 9", "label": )" + label + "}\n";
+  }
+  WriteText(folder_ / "text.txt", text);
+  fs::create_directories(folder_ / "tasks");
+  WriteText(folder_ / "tasks/arc_easy.jsonl", arc);
+  WriteText(folder_ / "tasks/piqa.jsonl", piqa);
+  const Outcome prepared =
+      RunProgram("prepare", {folder_ / "text.txt", "--validation", folder_ / "text.txt",
+                             "--tokenizer", "bytes", "--out", folder_ / "data"});
+  ASSERT_EQ(prepared.exit_code, 0) << prepared.err;
+  std::string models;
+  for (const std::string variant : {"softmax", "softpick"}) {
+    const std::string run = folder_ / variant;
+    const Outcome trained = RunProgram(
+        "train", {recipe_, "--out", run, "--set", "data.source=\"" + (folder_ / "data") + "\"",
+                  "--set", "model.vocab_size=300", "--set", "train.steps=12", "--set",
+                  "model.attention.weighting=" + variant});
+    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+    models += "\"" + run + "\", ";
+  }
+  const std::string sweep = folder_ / "tasks.toml";
+  WriteText(sweep, "models = [" + models + "]\ntasks = [\"held_out\", \"arc_easy\", \"piqa\"]\n" +
+                       "data = \"" + (folder_ / "tasks") + "\"\n[calibration.few]\n" +
+                       "sequences = 4\n[methods]\nhqq = [{bits = 2, group_size = 8}]\n");
+  const Outcome swept = RunProgram("quantize", {sweep, "--out", out_});
+  ASSERT_EQ(swept.exit_code, 0) << swept.err;
+  const auto results = ReadResults(out_);
+  ASSERT_TRUE(results.ok()) << results.status();
+  const std::vector<Column>& documents = results->tables.at("examples arc_easy acc_norm");
+  ASSERT_EQ(documents.size(), 4u);  // two models, as they are and with two bits
+  for (const Column& column : results->tables.at("sweep")) {
+    if (column.name != "arc_easy acc_norm") continue;
+    EXPECT_EQ(column.unit, "higher");
+    for (size_t row = 0; row < 4; ++row) {
+      ASSERT_EQ(documents[row].numbers.size(), 3u);
+      EXPECT_NEAR(
+          (documents[row].numbers[0] + documents[row].numbers[1] + documents[row].numbers[2]) / 3,
+          column.numbers[row], 1e-12);
+    }
+  }
+  EXPECT_TRUE(results->tables.contains("examples piqa acc"));
+  EXPECT_FALSE(results->tables.contains("examples held_out loss"));
+  const Outcome reported = RunProgram("report", {out_, "--out", folder_ / "report"});
+  ASSERT_EQ(reported.exit_code, 0) << reported.err;
+  EXPECT_THAT(ReadText(folder_ / "report/report.md"),
+              AllOf(HasSubstr("mean acc of arc_easy, piqa"), HasSubstr("| hqq bits=2"),
+                    HasSubstr("softpick − softmax")));
+}
+
 // Two named sets, one of them with two draws; from the command line one more draw and a set's text.
 TEST_F(CompressPrograms, ASweepTakesNamedCalibrationSets) {
   const std::string sweep = folder_ / "sets.toml";

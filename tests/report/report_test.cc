@@ -205,51 +205,6 @@ TEST(Text, Cleaning) {
   EXPECT_EQ(EscapeMarkdown("a|b*<"), "a\\|b\\*&lt;");
 }
 
-// Two draws a method: a verdict only where both pairs agree.
-TEST(Report, SweepComparesVariants) {
-  RunResults run = FakeRun("", 1);
-  const std::string a = "softmax", b = "softpick";
-  run.tables["sweep"] = {
-      {"variant", "", {}, {a, a, a, a, a, b, b, b, b, b}},
-      {"seed", "", {}, {"1", "1", "1", "1", "1", "1", "1", "1", "1", "1"}},
-      {"method",
-       "",
-       {},
-       {"none", "rtn", "gptq", "gptq", "kv", "none", "rtn", "gptq", "gptq", "kv"}},
-      {"settings", "", {}, {"", "bits=4", "", "", "", "", "bits=4", "", "", ""}},
-      {"draw", "", {}, {"0", "0", "0", "1", "0", "0", "0", "0", "1", "0"}},
-      {"held_out loss", "lower", {2, 3, 4, 5, 2, 1, 2, 4.5, 5.5, 2}, {}},
-      {"zeros", "fraction", {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {}}};
-  const Pages pages = Report({run}, "sweep");
-  EXPECT_THAT(
-      pages.markdown,
-      AllOf(HasSubstr("| rtn bits=4 | 3 | 2 | −1 | – | softpick (one draw) | undecided |"),
-            HasSubstr("| gptq | 4.500 | 5 | 0.5000 | 0.5000 to 0.5000 | softmax | softmax |"),
-            HasSubstr("| kv | 2 | 2 | 0 | – | undecided | softmax (one draw) |"),
-            HasSubstr("held_out loss")));
-  ExpectSelfContained(pages.html);
-}
-
-// Each calibration set is a row of its own with the spread over its own draws.
-TEST(Report, SweepTellsCalibrationSetsApart) {
-  RunResults run = FakeRun("", 1);
-  const std::string a = "softmax", b = "softpick", books = "books", wiki = "wiki";
-  run.tables["sweep"] = {
-      {"variant", "", {}, {a, a, a, a, b, b, b, b}},
-      {"seed", "", {}, std::vector<std::string>(8, "1")},
-      {"method", "", {}, {"none", "awq", "awq", "awq", "none", "awq", "awq", "awq"}},
-      {"settings", "", {}, std::vector<std::string>(8)},
-      {"calibration", "", {}, {"", books, books, wiki, "", books, books, wiki}},
-      {"draw", "", {}, {"", "0", "1", "0", "", "0", "1", "0"}},
-      {"held_out loss", "lower", {2, 3, 4, 5, 2, 3.5, 4.25, 4}, {}}};
-  EXPECT_THAT(Report({run}, "sets").markdown,
-              AllOf(HasSubstr("| none | 2 | 2 | 0 | – | undecided | – |"),
-                    HasSubstr("| awq, on books | 3.500 | 3.875 | 0.3750 | 0.2500 to 0.5000 | "
-                              "softmax | softmax |"),
-                    HasSubstr("| awq, on wiki | 5 | 4 | −1 | – | softpick (one draw) | softpick "
-                              "(one draw) |")));
-}
-
 // Of a bench: a table for each pass, lengths side by side, LibTorch's rows last.
 TEST(Report, BenchShowsRatesAndPeers) {
   RunResults run;
