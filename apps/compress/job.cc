@@ -10,28 +10,12 @@
 #include "libs/io/result_names.h"
 #include "libs/model/model_io.h"
 #include "libs/model/runtime.h"
+#include "libs/recipe/recipe.h"
 
 namespace attnlab {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The text that the model was trained on is where calibration text comes from by itself.
-absl::StatusOr<DataOptions> CalibrationData(const CompressJob& job, const Subject& subject) {
-  DataOptions data;
-  if (subject.run) {
-    data = subject.run->data;
-  } else {
-    data.sequence_length = subject.model->config().max_position_embeddings;
-    if (job.calibration.source.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("method ", job.method, " needs calibration text, and ", subject.folder,
-                       " is of no run whose recipe names one; give --calibration a folder that "
-                       "`prepare` wrote"));
-    }
-  }
-  return data;
-}
 
 void WriteMetrics(const Subject& subject, const CompressOutcome& outcome, at::ScalarType dtype,
                   ResultsWriter& writer) {
@@ -89,15 +73,27 @@ absl::Status CopyBeside(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+absl::StatusOr<Calibration> CalibrationText(const CompressJob& job, const Subject& subject) {
+  DataOptions data;
+  if (subject.run) {
+    data = subject.run->data;
+  } else {
+    data.sequence_length = subject.model->config().max_position_embeddings;
+    if (job.calibration.source.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("method ", job.method, " needs calibration text, and ", subject.folder,
+                       " is of no run whose recipe names one; give a folder that `prepare` wrote: "
+                       "--calibration, or source of a sweep's calibration set"));
+    }
+  }
+  return DrawCalibration(job.calibration, data, subject.model->config().vocab_size);
+}
+
 absl::StatusOr<CompressOutcome> Compress(const CompressJob& job, Subject& subject) {
   CompressOutcome outcome;
   at::Tensor tokens;
-  const CalibrationNeeds needs = job.how->needs();
-  if (needs.inputs || needs.text || job.measure_outputs) {
-    ATTNLAB_ASSIGN_OR_RETURN(const DataOptions data, CalibrationData(job, subject));
-    ATTNLAB_ASSIGN_OR_RETURN(
-        Calibration calibration,
-        DrawCalibration(job.calibration, data, subject.model->config().vocab_size));
+  if (job.how->needs().any() || job.measure_outputs) {
+    ATTNLAB_ASSIGN_OR_RETURN(Calibration calibration, CalibrationText(job, subject));
     tokens = std::move(calibration.tokens);
     outcome.inputs = std::move(calibration.inputs);
   }
@@ -153,6 +149,9 @@ absl::Status SaveCompressed(const CompressJob& job, const Subject& subject,
   provenance.inputs = outcome.inputs;
   provenance.recipe = absl::StrCat("model = \"", subject.folder, "\"\nmethod = \"", job.method,
                                    "\"\nsettings = \"", job.settings, "\"\n");
+  if (job.how->needs().any() || job.measure_outputs) {
+    absl::StrAppend(&provenance.recipe, "\n[calibration]\n", DumpToml(job.calibration));
+  }
   ATTNLAB_ASSIGN_OR_RETURN(
       const auto writer,
       ResultsWriter::Create(half + "/results.h5",

@@ -28,6 +28,9 @@ struct CompressOutcome {
   std::vector<InputFile> inputs;  // the calibration text
 };
 
+// The calibration text of `job` for the model of `subject`; by itself the text of the model's run.
+absl::StatusOr<Calibration> CalibrationText(const CompressJob& job, const Subject& subject);
+
 // Compresses the model of `subject` in place.
 absl::StatusOr<CompressOutcome> Compress(const CompressJob& job, Subject& subject);
 

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -82,6 +83,27 @@ absl::Status RunOne(const CompressProgram& program, const Flags& flags,
   return absl::OkStatus();
 }
 
+// The first flag that was given although it is of one model; "" when there is none.
+std::string FlagOfOneModel(const CompressProgram& program, const Flags& flags) {
+  const Flags unset;
+  const std::pair<const char*, bool> given[] = {
+      {"method", flags.method != unset.method},
+      {"calibration", flags.calibration.source != unset.calibration.source},
+      {"sequences", flags.calibration.sequences != unset.calibration.sequences},
+      {"sequence-length", flags.calibration.sequence_length != unset.calibration.sequence_length},
+      {"seed", flags.calibration.seed != unset.calibration.seed},
+      {"measure-outputs", flags.measure_outputs},
+      {"device", flags.device != unset.device},
+      {"precision", flags.precision != unset.precision}};
+  for (const auto& [name, is_given] : given) {
+    if (is_given) return name;
+  }
+  for (size_t i = 0; i < flags.values.size(); ++i) {
+    if (!flags.values[i].empty()) return program.flags[i].flag;
+  }
+  return "";
+}
+
 absl::Status Run(const CompressProgram& program, const Flags& flags,
                  const std::vector<std::string>& command_line) {
   if (flags.list) return ListMethods(program.name);
@@ -89,6 +111,12 @@ absl::Status Run(const CompressProgram& program, const Flags& flags,
     return UsageError("give a MODEL to compress, or the recipe of a sweep");
   }
   if (!absl::EndsWith(flags.subject, ".toml")) return RunOne(program, flags, command_line);
+  if (const std::string flag = FlagOfOneModel(program, flags); !flag.empty()) {
+    return UsageError(
+        absl::StrCat("--", flag,
+                     " is of one model; a sweep's recipe says it, and --set changes the recipe: "
+                     "--set calibration.NAME.sequences=16"));
+  }
   ATTNLAB_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::Load(flags.subject, flags.sets));
   const std::string stem = std::filesystem::path(flags.subject).stem().string();
   const std::string out = flags.out.empty() ? absl::StrCat("runs/", stem) : flags.out;
@@ -111,7 +139,8 @@ int RunCompressProgram(const CompressProgram& program, int argc, char** argv) {
     cli.Option(program.flags[i].flag, flags.values[i], program.flags[i].help);
   }
   cli.Repeated("set", flags.sets,
-               "setting=value of the method; of a sweep, section.key=value of the recipe");
+               "setting=value of the method; of a sweep, section.key=value of the recipe, e.g. "
+               "calibration.NAME.seeds=[0,1,2]");
   cli.Option("calibration", flags.calibration.source,
              "folder that `prepare` wrote; empty = the text that the model was trained on");
   cli.Option("sequences", flags.calibration.sequences, "calibration sequences");

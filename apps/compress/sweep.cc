@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "apps/compress/job.h"
 #include "apps/compress/rows.h"
+#include "apps/compress/sweep_plan.h"
 #include "apps/subject.h"
-#include "libs/compress/method_list.h"
 #include "libs/core/log.h"
 #include "libs/core/status.h"
 #include "libs/eval/tasks.h"
@@ -23,68 +23,32 @@ namespace attnlab {
 namespace {
 
 namespace fs = std::filesystem;
-using Texts = std::vector<std::pair<std::string, std::string>>;
-
-struct Cell {
-  std::string model;
-  CompressJob job;  // `how` is null for the model as it is
-  Texts Key() const {
-    return {{"model", model},
-            {"method", job.method},
-            {"settings", job.settings},
-            {"draw", absl::StrCat(job.calibration.seed)}};
-  }
-};
 
 class Sweep {
  public:
-  Sweep(SweepConfig config, std::string kind)
-      : config_(std::move(config)), kind_(std::move(kind)) {}
+  Sweep(SweepPlan plan, std::string kind)
+      : config_(std::move(plan.config)),
+        text_(std::move(plan.text)),
+        kind_(std::move(kind)),
+        cells_(std::move(plan.cells)) {}
 
-  absl::Status Plan(const Recipe& recipe);
-  absl::Status Open(const std::string& out, bool resume, const std::string& text,
+  absl::Status Open(const std::string& out, bool resume,
                     const std::vector<std::string>& command_line);
   absl::Status Run();
 
  private:
-  absl::Status RunCell(const Cell& cell);
+  absl::Status RunCell(const SweepCell& cell);
+  // The documents of a score of the next row, as a column of the table `name`.
+  absl::Status AddExamples(const std::string& name, const std::vector<double>& values);
 
   const SweepConfig config_;
-  const std::string kind_;
-  std::vector<Cell> cells_;
+  const std::string text_, kind_;
+  std::vector<SweepCell> cells_;
   std::unique_ptr<ResultsWriter> results_;
   RowTable rows_;
 };
 
-absl::Status Sweep::Plan(const Recipe& recipe) {
-  if (config_.models.empty()) {
-    return absl::InvalidArgumentError("models is empty: name model folders or finished runs");
-  }
-  if (config_.draws.empty()) {
-    return absl::InvalidArgumentError("draws is empty: give at least one seed");
-  }
-  ATTNLAB_RETURN_IF_ERROR(ValidateTasks(config_.tasks));
-  ATTNLAB_ASSIGN_OR_RETURN(const auto alternatives, recipe.Alternatives("methods"));
-  for (const std::string& model : config_.models) {
-    cells_.push_back(
-        {model, {names::kSweepBaseline, "", nullptr, config_.calibration, false, false}});
-    for (const Recipe::Alternative& alternative : alternatives) {
-      ATTNLAB_ASSIGN_OR_RETURN(std::shared_ptr<const Method> method,
-                               MakeMethod(kind_, alternative.name, alternative.recipe));
-      const bool draws = method->needs().inputs || method->needs().text;
-      for (const int64_t draw : draws ? config_.draws : std::vector<int64_t>{config_.draws[0]}) {
-        Cell cell{model,
-                  {alternative.name, alternative.settings, method, config_.calibration,
-                   config_.precision == "bfloat16", config_.measure_outputs}};
-        cell.job.calibration.seed = draw;
-        cells_.push_back(std::move(cell));
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Sweep::Open(const std::string& out, bool resume, const std::string& text,
+absl::Status Sweep::Open(const std::string& out, bool resume,
                          const std::vector<std::string>& command_line) {
   const std::string path = out + "/results.h5";
   std::error_code error;
@@ -93,7 +57,7 @@ absl::Status Sweep::Open(const std::string& out, bool resume, const std::string&
     if (error) return ErrnoStatus(error.value(), "cannot make the folder", out);
     ATTNLAB_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config_.device));
     Provenance provenance = MachineProvenance(device, command_line);
-    provenance.recipe = text;
+    provenance.recipe = text_;
     ATTNLAB_ASSIGN_OR_RETURN(results_,
                              ResultsWriter::Create(path, {kind_, config_.name, ""}, provenance));
     return absl::OkStatus();
@@ -109,7 +73,7 @@ absl::Status Sweep::Open(const std::string& out, bool resume, const std::string&
     return absl::OkStatus();
   }
   ATTNLAB_ASSIGN_OR_RETURN(results_, ResultsWriter::Reopen(path, 0));
-  if (results_->results().provenance.recipe != text) {
+  if (results_->results().provenance.recipe != text_) {
     return absl::FailedPreconditionError(
         absl::StrCat(out, " is of another recipe; its own stands in /provenance/recipe of ", path,
                      "; give --out another folder"));
@@ -120,7 +84,7 @@ absl::Status Sweep::Open(const std::string& out, bool resume, const std::string&
   return absl::OkStatus();
 }
 
-absl::Status Sweep::RunCell(const Cell& cell) {
+absl::Status Sweep::RunCell(const SweepCell& cell) {
   SubjectOptions options;
   options.model = cell.model;
   options.data = config_.data;
@@ -161,8 +125,13 @@ absl::Status Sweep::RunCell(const Cell& cell) {
   for (const std::string& task : config_.tasks) {
     ATTNLAB_ASSIGN_OR_RETURN(const TaskOutcome outcome, RunTask(task, context));
     for (const EvalScore& score : outcome.scores) {
-      add(absl::StrCat(score.task, " ", score.metric), score.higher_is_better ? "higher" : "lower",
-          score.score);
+      const std::string name = absl::StrCat(score.task, " ", score.metric);
+      add(name, score.higher_is_better ? "higher" : "lower", score.score);
+      if (std::isnan(score.standard_error)) continue;
+      add(absl::StrCat(name, " stderr"), "", score.standard_error);
+      if (score.per_example.empty()) continue;
+      ATTNLAB_RETURN_IF_ERROR(
+          AddExamples(absl::StrCat(names::kSweepExamples, name), score.per_example));
     }
   }
   rows_.Add(row);
@@ -170,18 +139,30 @@ absl::Status Sweep::RunCell(const Cell& cell) {
   return results_->Flush();
 }
 
+absl::Status Sweep::AddExamples(const std::string& name, const std::vector<double>& values) {
+  std::vector<Column> columns;
+  const auto& tables = results_->results().tables;
+  if (const auto it = tables.find(name); it != tables.end()) columns = it->second;
+  if (!columns.empty() && columns[0].size() != values.size()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name, ": ", values.size(), " documents, but ", columns[0].size(),
+                     " in the rows before; the task files changed since the sweep began"));
+  }
+  columns.push_back({absl::StrCat(rows_.size()), "", values, {}});
+  results_->WriteTable(name, columns);
+  return absl::OkStatus();
+}
+
 absl::Status Sweep::Run() {
   size_t done = 0;
-  for (const Cell& cell : cells_) {
+  for (const SweepCell& cell : cells_) {
     ++done;
-    const std::string name = absl::StrCat(cell.model, ", ", cell.job.method, " ", cell.job.settings,
-                                          ", draw ", cell.job.calibration.seed);
     if (rows_.Has(cell.Key())) continue;
     if (StopRequested()) {
       return absl::CancelledError("stopped by a signal; go on with --resume");
     }
-    LogInfo(absl::StrCat("row ", done, " of ", cells_.size(), ": ", name));
-    ATTNLAB_RETURN_IF_ERROR(Annotate(RunCell(cell), name));
+    LogInfo(absl::StrCat("row ", done, " of ", cells_.size(), ": ", cell.Name()));
+    ATTNLAB_RETURN_IF_ERROR(Annotate(RunCell(cell), cell.Name()));
   }
   return results_ == nullptr ? absl::OkStatus() : results_->Finish("finished");
 }
@@ -190,16 +171,10 @@ absl::Status Sweep::Run() {
 
 absl::Status RunSweep(const Recipe& recipe, const std::string& kind, const std::string& out,
                       bool resume, const std::vector<std::string>& command_line) {
-  SweepConfig config;
-  ATTNLAB_RETURN_IF_ERROR(recipe.Without("methods").Read(config));
-  Sweep sweep(config, kind);
-  ATTNLAB_RETURN_IF_ERROR(sweep.Plan(recipe));
-  std::string text = DumpToml(config) + "\n[methods]\n";
-  ATTNLAB_ASSIGN_OR_RETURN(const auto alternatives, recipe.Alternatives("methods"));
-  for (const Recipe::Alternative& alternative : alternatives) {
-    absl::StrAppend(&text, "# ", alternative.name, " ", alternative.settings, "\n");
-  }
-  ATTNLAB_RETURN_IF_ERROR(sweep.Open(out, resume, text, command_line));
+  ATTNLAB_ASSIGN_OR_RETURN(SweepPlan plan, PlanSweep(recipe, kind));
+  ATTNLAB_RETURN_IF_ERROR(CheckCalibration(plan));
+  Sweep sweep(std::move(plan), kind);
+  ATTNLAB_RETURN_IF_ERROR(sweep.Open(out, resume, command_line));
   return sweep.Run();
 }
 

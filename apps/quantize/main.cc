@@ -11,6 +11,9 @@ int main(int argc, char** argv) {
        "quantize runs/quickstart/softpick --method gptq --bits 4 --set act_order=true --out "
        "runs/gptq4",
        "quantize experiments/softpick_quantization/s26.toml --out runs/quantized",
+       "quantize experiments/softpick_quantization/s26.toml --set "
+       "calibration.training.seeds=[0,1,2] "
+       "--out runs/three-draws",
        "quantize --list"},
       {{"bits", "bits", "bits of a stored weight"},
        {"group-size", "group_size", "weights of a row that share a scale; 0 = the whole row"}}};

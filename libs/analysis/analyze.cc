@@ -46,11 +46,6 @@ absl::StatusOr<AnalysisReport> Analyze(BatchSource& source, const Transformer& m
                                        int64_t sequences, int64_t length,
                                        const AnalysisOptions& options, ForwardOptions forward) {
   const c10::AutoGradMode no_gradient(false);
-  if (!model.config().layer_heads.empty()) {
-    return absl::FailedPreconditionError(
-        "the analysis compares heads across layers, and heads were removed from this model; "
-        "analyse the model before heads were pruned");
-  }
   AnalysisProbe probe(model.config(), options);
   forward.probe = &probe;
   const int selected_role = BigramRole(source);

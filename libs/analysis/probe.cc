@@ -14,7 +14,6 @@
 namespace attnlab {
 namespace {
 
-constexpr int64_t kBlockEntries = int64_t{1} << 24;  // weights held at once: 64 MiB of float32
 constexpr double kNormalised = 1e-3;
 
 at::Tensor CpuFloats(const at::Tensor& tensor) {
@@ -39,15 +38,16 @@ AttentionMetricOptions MetricOptions(const ModelConfig& config, const AnalysisOp
 
 AnalysisProbe::AnalysisProbe(const ModelConfig& config, const AnalysisOptions& options)
     : heads_(config.num_attention_heads),
-      key_value_heads_(config.KeyValueHeads()),
+      group_size_(config.GroupSize()),
       options_(options),
       hidden_(config.num_hidden_layers + 1, HiddenStats(config.hidden_size)),
       final_norm_(config.hidden_size) {
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const int64_t heads = config.Heads(i);
     layers_.push_back(
-        {std::vector<HeadAttention>(heads_, HeadAttention(MetricOptions(config, options))),
-         std::vector<OffTokens>(heads_, OffTokens(options.off_thresholds)),
-         std::vector<double>(key_value_heads_), 0, HiddenStats(heads_ * config.HeadDim())});
+        {std::vector<HeadAttention>(heads, HeadAttention(MetricOptions(config, options))),
+         std::vector<OffTokens>(heads, OffTokens(options.off_thresholds)),
+         std::vector<double>(config.KeyValueHeads(i)), 0, HiddenStats(heads * config.HeadDim())});
   }
 }
 
@@ -101,15 +101,15 @@ void AnalysisProbe::AddWeights(int64_t layer, int64_t row,
                                const AttentionOptions& options,
                                const std::vector<at::Tensor>& head_parameters) {
   const at::Tensor queries = q.to(at::kFloat), keys = k.to(at::kFloat);
-  const int64_t length = q.size(2);
-  const int64_t block = std::clamp<int64_t>(options_.block_entries / (heads_ * length), 1, length);
+  const int64_t count = q.size(1), length = q.size(2);
+  const int64_t block = std::clamp<int64_t>(options_.block_entries / (count * length), 1, length);
   std::vector<HeadAttention>& heads = layers_[layer].heads;
   for (HeadAttention& head : heads) head.BeginSequence(length);
   for (int64_t begin = 0; begin < length; begin += block) {
     const int64_t end = std::min(begin + block, length);
     const at::Tensor weights =
         CpuFloats(AttentionWeights(queries, keys, options, head_parameters, begin, end));
-    at::parallel_for(0, heads_, 1, [&](int64_t first, int64_t last) {
+    at::parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
       for (int64_t head = first; head < last; ++head) {
         for (int64_t query = begin; query < end; ++query) {
           const float* values =
@@ -130,13 +130,13 @@ void AnalysisProbe::AddOutputs(Layer& layer,
                                const at::Tensor& v) const {      // [1, Hkv, T, Dv]
   const at::Tensor outputs = CpuFloats(out[0].transpose(0, 1));  // [T, H, Dv]
   const absl::Span<const float> values = Floats(outputs);
-  const int64_t size = out.size(3);
+  const size_t heads = layer.heads.size(), size = out.size(3);
   for (size_t i = 0; i * size < values.size(); ++i) {
-    layer.off[i % heads_].Add(values.subspan(i * size, size));
+    layer.off[i % heads].Add(values.subspan(i * size, size));
   }
   layer.output.AddSequence(values);
   if (out.size(2) < 2) return;
-  for (int64_t head = 0; head < key_value_heads_; ++head) {
+  for (int64_t head = 0; head < v.size(1); ++head) {
     const at::Tensor one = CpuFloats(v[0][head]);
     layer.value_norm_ratio[head] += FirstOverMean(RowNorms(Floats(one), v.size(3)));
   }
@@ -153,9 +153,9 @@ void AnalysisProbe::KeepMapRows(int64_t layer, int64_t row,
                                 int64_t row_begin) {
   const int64_t size = std::min(options_.map_length, weights.size(3));
   if (row_begin >= size) return;
-  const int64_t rows = std::min(weights.size(2), size - row_begin);
-  for (int64_t head = 0; head < heads_; ++head) {
-    if (!EvenlyChosen(head, heads_, options_.map_heads)) continue;
+  const int64_t heads = weights.size(1), rows = std::min(weights.size(2), size - row_begin);
+  for (int64_t head = 0; head < heads; ++head) {
+    if (!EvenlyChosen(head, heads, options_.map_heads)) continue;
     const std::string label = absl::StrCat("sequence ", sequences_ + row);
     auto map = std::find_if(maps_.begin(), maps_.end(), [&](const AttentionMap& other) {
       return other.layer == layer && other.head == head && other.label == label;
@@ -180,10 +180,9 @@ void AnalysisProbe::KeepMapRows(int64_t layer, int64_t row,
 
 LayerReport AnalysisProbe::Summarise(const Layer& layer) const {
   LayerReport report;
-  for (int64_t head = 0; head < heads_; ++head) {
+  for (size_t head = 0; head < layer.heads.size(); ++head) {
     report.heads.push_back(layer.heads[head].Summary());
-    const int64_t key_head = head / (heads_ / key_value_heads_);
-    report.value_norm_ratio.push_back(layer.value_norm_ratio[key_head] /
+    report.value_norm_ratio.push_back(layer.value_norm_ratio[head / group_size_] /
                                       static_cast<double>(layer.value_sequences));
     std::vector<double>& shares = report.off_share.emplace_back();
     for (size_t i = 0; i < options_.off_thresholds.size(); ++i) {

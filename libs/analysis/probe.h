@@ -15,8 +15,8 @@
 #include "libs/analysis/head_attention.h"
 #include "libs/analysis/hidden_stats.h"
 #include "libs/analysis/report.h"
-#include "libs/model/probe.h"
 #include "libs/model/config.h"
+#include "libs/model/probe.h"
 
 namespace attnlab {
 
@@ -55,7 +55,7 @@ class AnalysisProbe : public ForwardProbe {
 
  private:
   struct Layer {
-    std::vector<HeadAttention> heads;      // [H]
+    std::vector<HeadAttention> heads;      // [H], those of the layer
     std::vector<OffTokens> off;            // [H]
     std::vector<double> value_norm_ratio;  // [Hkv], sums over sequences
     int64_t value_sequences = 0;
@@ -70,7 +70,7 @@ class AnalysisProbe : public ForwardProbe {
   void KeepMapRows(int64_t layer, int64_t row, const at::Tensor& weights, int64_t row_begin);
   LayerReport Summarise(const Layer& layer) const;
 
-  const int64_t heads_, key_value_heads_;
+  const int64_t heads_, group_size_;  // of a whole layer; query heads of a key and value head
   const AnalysisOptions options_;
   AnalysisBatch batch_;
   int64_t sequences_ = 0;  // before the batch

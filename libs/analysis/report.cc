@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "libs/io/result_names.h"
 
 namespace attnlab {
 namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // The hidden states as transformers returns them: embedding, layers, the last after the final norm.
 std::vector<const HiddenSummary*> ReturnedStates(const AnalysisReport& report) {
@@ -33,10 +36,13 @@ class HeadMetricList {
     metric.tokens = report_.length;
     metric.sequences = report_.sequences;
     for (const LayerReport& layer : report_.layer) {
-      for (int64_t head = 0; head < report_.heads; ++head) {
+      for (size_t head = 0; head < layer.heads.size(); ++head) {
         metric.values.push_back(value(layer, head));
       }
+      metric.values.resize(metric.values.size() + report_.heads - layer.heads.size(), kNan);
+      metric.layer_heads.push_back(static_cast<int64_t>(layer.heads.size()));
     }
+    if (report_.AllHeads() == report_.layers * report_.heads) metric.layer_heads.clear();
     return list_.emplace_back(name, std::move(metric)).second;
   }
   void Add(const char* name, const char* label, const char* definition,
@@ -85,6 +91,12 @@ void AddShares(HeadMetricList& list) {
 }
 
 }  // namespace
+
+int64_t AnalysisReport::AllHeads() const {
+  int64_t all = 0;
+  for (const LayerReport& one : layer) all += static_cast<int64_t>(one.heads.size());
+  return all;
+}
 
 std::string AnalysisReport::LengthName(int64_t tokens) const {
   return absl::StrCat("T", tokens == 0 ? length : tokens);

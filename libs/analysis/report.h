@@ -15,7 +15,7 @@
 namespace attnlab {
 
 struct LayerReport {
-  std::vector<HeadSummary> heads;              // [H]
+  std::vector<HeadSummary> heads;              // [H], those of the layer
   std::vector<double> value_norm_ratio;        // [H]: |v_first| / mean |v_t|, mean over sequences
   std::vector<std::vector<double>> off_share;  // [H][off_thresholds]
   HiddenSummary attention_output;              // all heads side by side, before the projection
@@ -30,7 +30,7 @@ struct StrongestSinkReport {
 };
 
 struct AnalysisReport {
-  int64_t layers = 0, heads = 0;
+  int64_t layers = 0, heads = 0;  // heads of a layer before any were removed
   int64_t sequences = 0;
   int64_t length = 0;  // tokens of the longest sequence
   std::vector<double> off_thresholds;
@@ -45,6 +45,8 @@ struct AnalysisReport {
   std::vector<StrongestSinkReport> strongest;  // lengths x thresholds
   std::vector<std::pair<std::string, AttentionMap>> maps;
 
+  // Heads of all layers together.
+  int64_t AllHeads() const;
   // "T64"; the whole sequence (0) by the tokens of the longest one.
   std::string LengthName(int64_t tokens) const;
   // strongest[index] has something to say: sequences of that length came, and whole sequences are
@@ -55,7 +57,7 @@ struct AnalysisReport {
 // One number a run: name (libs/io/result_names.h) and value, in the order of docs/metrics.md.
 std::vector<std::pair<std::string, Metric>> AnalysisMetrics(const AnalysisReport& report);
 
-// Numbers of every head.
+// Numbers of every head; NaN in the place of the last ones where heads were removed from a layer.
 std::vector<std::pair<std::string, HeadMetric>> AnalysisHeadMetrics(const AnalysisReport& report);
 
 // Numbers of every layer: index 0 the embedding, the last one after the final norm.

@@ -42,7 +42,7 @@ double MeanOverHeads(const AnalysisReport& report, Value value) {
   for (const LayerReport& layer : report.layer) {
     for (const HeadSummary& head : layer.heads) sum += value(head);
   }
-  return sum / static_cast<double>(report.layers * report.heads);
+  return sum / static_cast<double>(report.AllHeads());
 }
 
 void AddSinks(const AnalysisReport& report, MetricList& list) {
@@ -124,7 +124,7 @@ void AddDeadHeads(const AnalysisReport& report, MetricList& list) {
       for (const LayerReport& layer : report.layer) {
         for (const std::vector<double>& off : layer.off_share) dead += off[i] > share;
       }
-      return static_cast<double>(dead) / static_cast<double>(report.layers * report.heads);
+      return static_cast<double>(dead) / static_cast<double>(report.AllHeads());
     };
     const std::string eps = absl::StrCat(report.off_thresholds[i]);
     list.Add(absl::StrCat(names::kDeadHeads, "_", eps), count(kDeadShare),

@@ -13,7 +13,12 @@ absl::StatusOr<Calibration> DrawCalibration(const CalibrationOptions& options, D
                                             int64_t vocab_size) {
   if (options.sequences < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("calibration.sequences = ", options.sequences, ": must be at least 1"));
+        absl::StrCat("calibration text of ", options.sequences, " sequences: must be at least 1"));
+  }
+  if (options.sequence_length < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("calibration text in sequences of ", options.sequence_length,
+                     " tokens: must be at least 1, or 0 for as the model was trained"));
   }
   if (!options.source.empty()) data.source = options.source;
   if (options.sequence_length > 0) data.sequence_length = options.sequence_length;
@@ -25,7 +30,7 @@ absl::StatusOr<Calibration> DrawCalibration(const CalibrationOptions& options, D
     return absl::InvalidArgumentError(
         absl::StrCat("the calibration text in ", data.source, " has ", source->vocab_size(),
                      " kinds of tokens, but the model knows ", vocab_size,
-                     "; give --calibration a folder that was prepared with the model's tokenizer"));
+                     "; take a folder that was prepared with the model's tokenizer"));
   }
   const int64_t length = data.sequence_length, asked = options.sequences * length;
   if (source->tokens_per_epoch() > 0 && source->tokens_per_epoch() < asked) {

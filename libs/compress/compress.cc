@@ -203,7 +203,7 @@ absl::StatusOr<CompressReport> CompressModel(Transformer& model, const Method& m
     return absl::FailedPreconditionError(
         "the model's weights are packed already; start from the model as it was trained");
   }
-  if ((method.needs().inputs || method.needs().text) && !tokens.defined()) {
+  if (method.needs().any() && !tokens.defined()) {
     return absl::InvalidArgumentError("this method needs calibration text");
   }
   ATTNLAB_RETURN_IF_ERROR(method.Check(model.config()));

@@ -46,6 +46,8 @@ struct CalibrationNeeds {
   bool hessian = false;          // InputMoments::hessian
   int64_t sample_tokens = 0;     // rows of InputMoments::sample
   int64_t sample_sequences = 0;  // rows of LayerInputs::sequences
+
+  bool any() const { return text || inputs; }
 };
 
 struct MatrixWork {

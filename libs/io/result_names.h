@@ -45,6 +45,9 @@ inline constexpr char kHiddenBoxes[] = "hidden";
 // Tables: the rows of a sweep of compression methods, and the matrices of one compressed model.
 inline constexpr char kSweepTable[] = "sweep";
 inline constexpr char kSweepBaseline[] = "none";  // in "method": the model as it was trained
+// + "TASK METRIC": the documents of a score that is their mean; a column a row of the sweep, named
+// by its number.
+inline constexpr char kSweepExamples[] = "examples ";
 inline constexpr char kMatrixTable[] = "matrices";
 
 // Of the bench: tables with a row a timed pass, and what the device reaches otherwise.

@@ -149,6 +149,11 @@ struct HeadMetric {
   std::vector<double> values;  // [layers, heads]
   std::string label, unit, definition;
   int64_t tokens = 0, sequences = 0;
+  // [layers]: how many heads a layer has, the first ones, where heads were removed; empty: all.
+  std::vector<int64_t> layer_heads = {};
+
+  // The values of the heads that there are, layer by layer.
+  std::vector<double> Present() const;
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {

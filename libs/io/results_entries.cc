@@ -14,6 +14,16 @@ int64_t Size(size_t size) { return static_cast<int64_t>(size); }
 
 }  // namespace
 
+std::vector<double> HeadMetric::Present() const {
+  if (layer_heads.empty()) return values;
+  std::vector<double> present;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const auto row = values.begin() + layer * heads;
+    present.insert(present.end(), row, row + layer_heads[layer]);
+  }
+  return present;
+}
+
 absl::Status Inconsistent(const std::string& path) {
   return absl::InvalidArgumentError(absl::StrCat(path, ": its arrays do not fit each other"));
 }
@@ -81,6 +91,8 @@ void Store(h5::Builder& builder, const std::string& path, HeadMetric& metric) {
   metric.ForEach(AttributeWriter{builder, path});
   builder.Dataset(path + "/value", absl::MakeConstSpan(metric.values),
                   {metric.layers, metric.heads});
+  if (!metric.layer_heads.empty())
+    builder.Dataset(path + "/heads", absl::MakeConstSpan(metric.layer_heads), {metric.layers});
 }
 
 absl::Status Load(const h5::Reader& reader, const std::string& path, HeadMetric& metric) {
@@ -90,7 +102,13 @@ absl::Status Load(const h5::Reader& reader, const std::string& path, HeadMetric&
   metric.layers = values.shape[0];
   metric.heads = values.shape[1];
   metric.values = std::move(values.values);
-  return absl::OkStatus();
+  if (!reader.Has(path + "/heads")) return absl::OkStatus();
+  ATTNLAB_ASSIGN_OR_RETURN(auto heads, reader.Integers(path + "/heads"));
+  metric.layer_heads = std::move(heads.values);
+  const bool fits = Size(metric.layer_heads.size()) == metric.layers &&
+                    std::all_of(metric.layer_heads.begin(), metric.layer_heads.end(),
+                                [&](int64_t n) { return n >= 0 && n <= metric.heads; });
+  return fits ? absl::OkStatus() : Inconsistent(path);
 }
 
 void Store(h5::Builder& builder, const std::string& path, LayerProfile& profile) {

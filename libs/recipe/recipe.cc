@@ -301,7 +301,7 @@ absl::StatusOr<std::vector<Recipe::Cell>> Recipe::Cells() const {
 }
 
 absl::StatusOr<std::vector<Recipe::Alternative>> Recipe::Alternatives(
-    const std::string& key) const {
+    const std::string& key, const std::vector<std::string>& apart) const {
   const toml::node* node = tree_->table.get(key);
   if (node == nullptr || !node->is_table()) {
     return absl::InvalidArgumentError(absl::StrCat("the recipe has no table [", key, "]"));
@@ -312,10 +312,16 @@ absl::StatusOr<std::vector<Recipe::Alternative>> Recipe::Alternatives(
     if (!list.is_array()) return WrongType(list, path, "a list of tables");
     for (const toml::node& entry : *list.as_array()) {
       if (!entry.is_table()) return WrongType(entry, path, "a list of tables");
-      const toml::table& table = *entry.as_table();
+      toml::table table = *entry.as_table(), rest;
+      for (const std::string& other : apart) {
+        if (const toml::node* value = table.get(other)) rest.insert(other, *value);
+        table.erase(other);
+      }
+      const std::string settings = Settings(table);
       found.push_back({entry.source().begin,
-                       {std::string(name.str()), Settings(table),
-                        Recipe(std::make_shared<const Tree>(Tree{table}))}});
+                       {std::string(name.str()), settings,
+                        Recipe(std::make_shared<const Tree>(Tree{std::move(table)})),
+                        Recipe(std::make_shared<const Tree>(Tree{std::move(rest)}))}});
     }
   }
   std::stable_sort(found.begin(), found.end(),

@@ -165,8 +165,11 @@ class Recipe {
   //
   //   [methods]
   //   hqq = [{bits = 4}, {bits = 3, group_size = 64}]
+  //
+  // Keys of an entry that are in `apart` are no settings of it: they go into a recipe of their own.
   struct Alternative;
-  absl::StatusOr<std::vector<Alternative>> Alternatives(const std::string& key) const;
+  absl::StatusOr<std::vector<Alternative>> Alternatives(
+      const std::string& key, const std::vector<std::string>& apart = {}) const;
 
   // This recipe without the top-level `key`.
   Recipe Without(const std::string& key) const;
@@ -187,7 +190,8 @@ struct Recipe::Cell {
 struct Recipe::Alternative {
   std::string name;      // "hqq"
   std::string settings;  // "bits=3 group_size=64", by key
-  Recipe recipe;
+  Recipe recipe;         // the settings
+  Recipe apart;          // the keys that were kept apart
 };
 
 // The whole config as TOML that reads back to the same config.

@@ -59,8 +59,8 @@ std::optional<double> Measure(const Bar& bar, const RunResults& results) {
   absl::string_view name = bar.metric;
   if (absl::ConsumePrefix(&name, kHeads)) {
     const auto it = results.attention.find(std::string(name));
-    if (it == results.attention.end() || it->second.values.empty()) return std::nullopt;
-    return Reduce(it->second.values, bar.reduce);
+    if (it == results.attention.end() || it->second.Present().empty()) return std::nullopt;
+    return Reduce(it->second.Present(), bar.reduce);
   }
   if (absl::ConsumePrefix(&name, kSeries)) {
     const auto it = results.series.find(std::string(name));

@@ -1,6 +1,7 @@
 #include "libs/report/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -48,7 +49,7 @@ auto AnyValue(const RunSet& set, std::map<std::string, Entry> RunResults::*part)
       const auto it = (run.results.*part).find(name);
       return it != (run.results.*part).end() &&
              std::any_of(it->second.values.begin(), it->second.values.end(),
-                         [](double value) { return value != 0; });
+                         [](double value) { return std::abs(value) > 0; });
     });
   };
 }

@@ -3,83 +3,62 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "libs/io/result_names.h"
-#include "libs/report/tables.h"
+#include "libs/report/sweep_scores.h"
 #include "libs/report/text.h"
 
 namespace attnlab {
 namespace {
 
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-struct Place {
-  std::string variant, method;  // "softpick", "hqq bits=4"
-  std::string pair;             // seed and draw
-};
-
-// Where each row of the sweep belongs; empty when texts are missing (a foreign file).
-std::vector<Place> Places(const std::vector<Column>& columns) {
-  const Column* texts[5];
-  const char* const names[] = {"variant", "method", "settings", "seed", "draw"};
-  for (size_t i = 0; i < 5; ++i) {
-    texts[i] = FindColumn(columns, names[i]);
-    if (texts[i] == nullptr || texts[i]->texts.empty()) return {};
-  }
-  std::vector<Place> places;
-  for (size_t row = 0; row < texts[0]->texts.size(); ++row) {
-    const auto text = [&](size_t i) { return texts[i]->texts[row]; };
-    places.push_back({text(0), text(2).empty() ? text(1) : absl::StrCat(text(1), " ", text(2)),
-                      absl::StrCat(text(3), "/", text(4))});
-  }
-  return places;
-}
+// A difference of at most so many standard errors decides nothing.
+constexpr double kDecisive = 2;
 
 // Distinct values in the order in which they come.
-template <class Get>
-std::vector<std::string> Distinct(const std::vector<Place>& places, Get get) {
+std::vector<std::string> Distinct(const std::vector<SweepPlace>& places,
+                                  std::string SweepPlace::*field) {
   std::vector<std::string> values;
-  for (const Place& place : places) {
-    if (std::find(values.begin(), values.end(), get(place)) == values.end()) {
-      values.push_back(get(place));
+  for (const SweepPlace& place : places) {
+    if (std::find(values.begin(), values.end(), place.*field) == values.end()) {
+      values.push_back(place.*field);
     }
   }
   return values;
 }
 
-// Of one score: by method and variant the values by pair.
-using Values = std::map<std::pair<std::string, std::string>, std::map<std::string, double>>;
-
-double Mean(const std::map<std::string, double>& values) {
-  double sum = 0;
-  for (const auto& [pair, value] : values) sum += value;
-  return values.empty() ? kNone : sum / static_cast<double>(values.size());
-}
-
-// Differences `other` - `first` over the pairs that both have.
-std::vector<double> Differences(const std::map<std::string, double>& first,
-                                const std::map<std::string, double>& other) {
-  std::vector<double> differences;
-  for (const auto& [pair, value] : first) {
-    if (const auto it = other.find(pair); it != other.end()) {
-      differences.push_back(it->second - value);
-    }
+// Over the rows of a method and variant.
+double Mean(const SweepScore& score, const std::vector<SweepPlace>& places,
+            const std::string& method, const std::string& variant) {
+  double sum = 0, count = 0;
+  for (size_t row = 0; row < places.size(); ++row) {
+    const SweepPlace& place = places[row];
+    if (place.method != method || place.variant != variant) continue;
+    if (std::isnan(score.values[row])) continue;
+    sum += score.values[row];
+    ++count;
   }
-  return differences;
+  return count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
 }
 
-std::string VerdictOf(const std::vector<double>& differences, bool higher_is_better,
+std::string VerdictOf(const SweepComparison& comparison, bool higher_is_better,
                       const std::string& first, const std::string& other) {
+  const std::vector<double>& differences = comparison.differences;
   if (differences.empty()) return "not measured";
+  if (std::abs(comparison.mean) <= kDecisive * comparison.standard_error) return "undecided";
   const auto [low, high] = std::minmax_element(differences.begin(), differences.end());
   const std::string draws = differences.size() == 1 ? " (one draw)" : "";
   if (*low > 0) return (higher_is_better ? other : first) + draws;
   if (*high < 0) return (higher_is_better ? first : other) + draws;
   return "undecided";
+}
+
+std::string Difference(const SweepComparison& comparison) {
+  const std::string mean = FormatNumber(comparison.mean);
+  if (std::isnan(comparison.standard_error)) return mean;
+  return absl::StrCat(mean, " ± ", FormatNumber(comparison.standard_error, "", 2));
 }
 
 std::string Range(const std::vector<double>& differences) {
@@ -88,21 +67,26 @@ std::string Range(const std::vector<double>& differences) {
   return absl::StrCat(FormatNumber(*low), " to ", FormatNumber(*high));
 }
 
-Table ScoreTable(const std::string& title, const Column& score, const std::vector<Place>& places) {
-  const auto variants = Distinct(places, [](const Place& place) { return place.variant; });
-  const auto methods = Distinct(places, [](const Place& place) { return place.method; });
-  Values values;
-  for (size_t row = 0; row < places.size(); ++row) {
-    if (std::isnan(score.numbers[row])) continue;
-    values[{places[row].method, places[row].variant}][places[row].pair] = score.numbers[row];
+std::string Caption(const SweepScore& score) {
+  std::string caption = absl::StrCat(
+      score.higher_is_better ? "Higher" : "Lower",
+      " is better; means over calibration draws, each seed and draw a pair. Spread: the smallest "
+      "and the largest difference of a pair. Less changed: which variant lost less against its own "
+      "model as it was trained.");
+  if (!score.documents.empty()) {
+    absl::StrAppend(&caption,
+                    " ±: standard error over the documents, which are the same for all models; a "
+                    "difference of at most two of them is undecided.");
   }
-  const bool higher = score.unit == "higher";
+  return caption;
+}
+
+Table ScoreTable(const SweepScore& score, const std::vector<SweepPlace>& places) {
+  const std::vector<std::string> variants = Distinct(places, &SweepPlace::variant);
+  const bool higher = score.higher_is_better;
   Table table;
-  table.title = title;
-  table.caption = absl::StrCat(
-      higher ? "Higher" : "Lower",
-      " is better; means over calibration draws, each seed and draw a pair. Less changed: which "
-      "variant lost less against its own model as it was trained.");
+  table.title = score.name;
+  table.caption = Caption(score);
   table.header = {"method"};
   for (const std::string& variant : variants) table.header.push_back(variant);
   for (size_t i = 1; i < variants.size(); ++i) {
@@ -111,28 +95,21 @@ Table ScoreTable(const std::string& title, const Column& score, const std::vecto
     table.header.push_back("better");
     table.header.push_back("less changed");
   }
-  for (const std::string& method : methods) {
+  for (const std::string& method : Distinct(places, &SweepPlace::method)) {
     std::vector<Cell> row = {{method, "", false}};
     for (const std::string& variant : variants) {
-      row.push_back({FormatNumber(Mean(values[{method, variant}])), "", false});
+      row.push_back({FormatNumber(Mean(score, places, method, variant)), "", false});
     }
     for (size_t i = 1; i < variants.size(); ++i) {
-      const auto differences =
-          Differences(values[{method, variants[0]}], values[{method, variants[i]}]);
-      double mean = differences.empty() ? kNone : 0;
-      for (const double difference : differences) {
-        mean += difference / static_cast<double>(differences.size());
-      }
-      row.push_back({FormatNumber(mean), "", false});
-      row.push_back({Range(differences), "", false});
-      row.push_back({VerdictOf(differences, higher, variants[0], variants[i]), "", false});
-      const double base = Mean(values[{names::kSweepBaseline, variants[i]}]) -
-                          Mean(values[{names::kSweepBaseline, variants[0]}]);
-      std::vector<double> changes = differences;
-      for (double& change : changes) change -= base;
-      row.push_back({method == names::kSweepBaseline || std::isnan(base)
+      const auto own = Compare(score, places, method, variants[0], variants[i], false),
+                 change = Compare(score, places, method, variants[0], variants[i], true);
+      const bool base = method == names::kSweepBaseline;
+      row.push_back({Difference(own), "", false});
+      row.push_back({Range(own.differences), "", false});
+      row.push_back({VerdictOf(own, higher, variants[0], variants[i]), "", false});
+      row.push_back({base || change.differences.empty()
                          ? "–"
-                         : VerdictOf(changes, higher, variants[0], variants[i]),
+                         : VerdictOf(change, higher, variants[0], variants[i]),
                      "", false});
     }
     table.rows.push_back(std::move(row));
@@ -147,11 +124,10 @@ std::vector<Table> SweepTables(const RunSet& set) {
   for (const ReportRun& run : set.runs) {
     const auto it = run.results.tables.find(names::kSweepTable);
     if (it == run.results.tables.end()) continue;
-    const std::vector<Place> places = Places(it->second);
-    for (const Column& column : it->second) {
-      const bool score = column.unit == "higher" || column.unit == "lower";
-      if (!score || column.numbers.size() != places.size() || places.empty()) continue;
-      tables.push_back(ScoreTable(column.name, column, places));
+    const std::vector<SweepPlace> places = SweepPlaces(it->second);
+    if (places.empty()) continue;
+    for (const SweepScore& score : SweepScores(run.results)) {
+      tables.push_back(ScoreTable(score, places));
     }
   }
   return tables;

@@ -11,7 +11,9 @@ namespace attnlab {
 
 // The first variant of a sweep is compared with each other one. Rows of the same seed and draw make
 // a pair; a verdict names a variant only where all pairs agree: which is better, and which lost
-// less against the model as it was trained. Empty for runs without a sweep.
+// less against the model as it was trained. Scores that are means over documents have the standard
+// error of their difference, and a verdict needs twice that; after them comes the mean over the
+// tasks. Empty for runs without a sweep.
 std::vector<Table> SweepTables(const RunSet& set);
 
 }  // namespace attnlab

@@ -5,7 +5,9 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "libs/io/result_names.h"
 #include "libs/report/text.h"
 
 namespace attnlab {
@@ -147,6 +149,7 @@ std::vector<Table> StoredTables(const RunSet& set) {
   std::vector<Table> tables;
   for (const ReportRun& run : set.runs) {
     for (const auto& [name, columns] : run.results.tables) {
+      if (absl::StartsWith(name, names::kSweepExamples)) continue;  // thousands of documents
       tables.push_back(StoredTable(absl::StrCat(run.label, ": ", name), columns));
     }
   }

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <thread>
 
 #include "libs/io/results.h"
@@ -16,6 +17,8 @@ namespace attnlab {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr int kUsage = 2, kBadInput = 3;
@@ -95,14 +98,26 @@ TEST_F(CompressPrograms, PrunedModelsAreOpenedByEval) {
     const Outcome evaluated = RunProgram("eval", {out_ + method[0], "--tasks", "held_out"});
     EXPECT_EQ(evaluated.exit_code, 0) << method[0] << ": " << evaluated.err;
   }
-  ExpectError(RunProgram("eval", {out_ + "heads", "--analysis"}), kBadInput, "heads were removed");
+  // Heads that are gone are no part of the analysis, and the report draws those that there are.
+  const Outcome analysed =
+      RunProgram("eval", {out_ + "heads", "--analysis", "--out", folder_ / "analysis"});
+  ASSERT_EQ(analysed.exit_code, 0) << analysed.err;
+  const auto results = ReadResults(folder_ / "analysis");
+  ASSERT_TRUE(results.ok()) << results.status();
+  const HeadMetric& mass = results->attention.at("first_key_mass");
+  EXPECT_EQ(mass.values.size(), 2u);
+  EXPECT_THAT(mass.layer_heads, ElementsAre(1));
+  EXPECT_THAT(mass.Present(), ElementsAre(results->metrics.at("first_key_mass").value));
+  const Outcome reported =
+      RunProgram("report", {folder_ / "analysis", "--out", folder_ / "report"});
+  EXPECT_EQ(reported.exit_code, 0) << reported.err;
 }
 
 TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
   const std::string sweep = folder_ / "sweep.toml";
   WriteText(sweep,
             "models = [\"" + model_ +
-                "\"]\ntasks = [\"held_out\"]\nlimit = 256\n[calibration]\nsequences = 4\n"
+                "\"]\ntasks = [\"held_out\"]\nlimit = 256\n[calibration.few]\nsequences = 4\n"
                 "[methods]\nkv = [{bits = 8}, {bits = 4}, {bits = 2}, {bits = 8, rotate = true}]\n"
                 "bnb_nf4 = [{}]\nhqq = [{bits = 4, group_size = 8}]\n");
   {
@@ -132,6 +147,120 @@ TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
       EXPECT_EQ(rows.front().texts[i], it->second.front().texts[i]);
     }
   }
+}
+
+// Tasks of a sweep: multiple choice beside perplexity, each document kept.
+TEST_F(CompressPrograms, ASweepIsScoredOnTasks) {
+  std::string text, arc, piqa;
+  for (int i = 0; i < 200; ++i) text += "line " + std::to_string(i * i) + " of some text\n";
+  for (const std::string answer : {"A", "B", "C"}) {
+    arc += R"({"question": "Which line?", "choices": {"text": ["one", "of some", "line 4"],)"
+           R"( "label": ["A", "B", "C"]}, "answerKey": ")" +
+           answer + "\"}\n";
+  }
+  for (const std::string label : {"0", "1"}) {
+    piqa += R"({"goal": "some text", "sol1": "line 9", "sol2": "of 9", "label": )" + label + "}\n";
+  }
+  WriteText(folder_ / "text.txt", text);
+  fs::create_directories(folder_ / "tasks");
+  WriteText(folder_ / "tasks/arc_easy.jsonl", arc);
+  WriteText(folder_ / "tasks/piqa.jsonl", piqa);
+  const Outcome prepared =
+      RunProgram("prepare", {folder_ / "text.txt", "--validation", folder_ / "text.txt",
+                             "--tokenizer", "bytes", "--out", folder_ / "data"});
+  ASSERT_EQ(prepared.exit_code, 0) << prepared.err;
+  std::string models;
+  for (const std::string variant : {"softmax", "softpick"}) {
+    const std::string run = folder_ / variant;
+    const Outcome trained = RunProgram(
+        "train", {recipe_, "--out", run, "--set", "data.source=\"" + (folder_ / "data") + "\"",
+                  "--set", "model.vocab_size=300", "--set", "train.steps=12", "--set",
+                  "model.attention.weighting=" + variant});
+    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+    models += "\"" + run + "\", ";
+  }
+  const std::string sweep = folder_ / "tasks.toml";
+  WriteText(sweep, "models = [" + models + "]\ntasks = [\"held_out\", \"arc_easy\", \"piqa\"]\n" +
+                       "data = \"" + (folder_ / "tasks") + "\"\n[calibration.few]\n" +
+                       "sequences = 4\n[methods]\nhqq = [{bits = 2, group_size = 8}]\n");
+  const Outcome swept = RunProgram("quantize", {sweep, "--out", out_});
+  ASSERT_EQ(swept.exit_code, 0) << swept.err;
+  const auto results = ReadResults(out_);
+  ASSERT_TRUE(results.ok()) << results.status();
+  const std::vector<Column>& documents = results->tables.at("examples arc_easy acc_norm");
+  ASSERT_EQ(documents.size(), 4u);  // two models, as they are and with two bits
+  for (const Column& column : results->tables.at("sweep")) {
+    if (column.name != "arc_easy acc_norm") continue;
+    EXPECT_EQ(column.unit, "higher");
+    for (size_t row = 0; row < 4; ++row) {
+      ASSERT_EQ(documents[row].numbers.size(), 3u);
+      EXPECT_NEAR(
+          (documents[row].numbers[0] + documents[row].numbers[1] + documents[row].numbers[2]) / 3,
+          column.numbers[row], 1e-12);
+    }
+  }
+  EXPECT_TRUE(results->tables.contains("examples piqa acc"));
+  EXPECT_FALSE(results->tables.contains("examples held_out loss"));
+  const Outcome reported = RunProgram("report", {out_, "--out", folder_ / "report"});
+  ASSERT_EQ(reported.exit_code, 0) << reported.err;
+  EXPECT_THAT(ReadText(folder_ / "report/report.md"),
+              AllOf(HasSubstr("mean acc of arc_easy, piqa"), HasSubstr("| hqq bits=2"),
+                    HasSubstr("softpick − softmax")));
+}
+
+// Two named sets, one of them with two draws; from the command line one more draw and a set's text.
+TEST_F(CompressPrograms, ASweepTakesNamedCalibrationSets) {
+  const std::string sweep = folder_ / "sets.toml";
+  WriteText(sweep, "models = [\"" + model_ +
+                       "\"]\nlimit = 64\n[calibration.many]\nsequences = 16\nseeds = [3, 4]\n"
+                       "[calibration.short]\nsequences = 4\nsequence_length = 6\n"
+                       "[methods]\nkv = [{bits = 4}]\n"
+                       "gptq = [{bits = 4, calibration = \"short\"}, {bits = 2}]\n");
+  const Outcome swept =
+      RunProgram("quantize", {sweep, "--out", out_, "--set", "calibration.many.seeds=[3,4,5]",
+                              "--set", "calibration.many.source=bigram_backcopy"});
+  ASSERT_EQ(swept.exit_code, 0) << swept.err;
+  const auto results = ReadResults(out_);
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_THAT(results->provenance.recipe,
+              AllOf(HasSubstr("seeds = [3, 4, 5]"), HasSubstr("gptq bits=4 calibration=short")));
+  std::map<std::string, std::vector<std::string>> texts;
+  std::vector<double> errors;
+  for (const Column& column : results->tables.at("sweep")) {
+    texts[column.name] = column.texts;
+    if (column.name == "output error") errors = column.numbers;
+  }
+  EXPECT_THAT(texts["method"], ElementsAre("none", "kv", "gptq", "gptq", "gptq", "gptq", "gptq"));
+  EXPECT_THAT(texts["settings"],
+              ElementsAre("", "bits=4", "bits=4", "bits=2", "bits=2", "bits=2", "bits=2"));
+  EXPECT_THAT(texts["calibration"], ElementsAre("", "", "short", "many", "many", "many", "short"));
+  EXPECT_THAT(texts["draw"], ElementsAre("", "", "0", "3", "4", "5", "0"));
+  EXPECT_NE(errors[3], errors[4]);
+  EXPECT_NE(errors[3], errors[6]);
+}
+
+TEST_F(CompressPrograms, WhatIsWrongWithACalibrationSetIsSaid) {
+  const std::string sweep = folder_ / "sets.toml";
+  const auto run = [&](const std::string& text) {
+    WriteText(sweep, "models = [\"" + model_ + "\"]\n" + text);
+    return RunProgram("quantize", {sweep, "--out", out_});
+  };
+  const std::string some = "[calibration.books]\n[calibration.wiki]\n";
+  ExpectError(run(some + "[methods]\ngptq = [{calibration = \"boks\"}]\n"), kBadInput,
+              "methods.gptq: calibration = \"boks\" is none of the sets: books, wiki");
+  ExpectError(run(some + "[methods]\nkv = [{bits = 4, calibration = \"wiki\"}]\n"), kBadInput,
+              "looks at no text");
+  ExpectError(run("[calibration.a]\nseeds = []\n[methods]\ngptq = [{}]\n"), kBadInput,
+              "calibration.a.seeds is empty");
+  ExpectError(run("[methods]\ngptq = [{calibration = 3}]\n"), kBadInput, "methods.gptq: recipe");
+  ExpectError(run("[calibration.a]\nlength = 4\n[methods]\ngptq = [{}]\n"), kBadInput,
+              "unknown key calibration.a.length");
+  ExpectError(run("[calibration]\nsequences = 4\n[methods]\ngptq = [{}]\n"), kBadInput,
+              "calibration.sequences must be a table");
+  ExpectError(run(some + "[methods]\ngptq = [{}]\n[calibration.x]\nsource = \"/nowhere\"\n"),
+              kBadInput, "calibration x: ");
+  ExpectError(RunProgram("quantize", {sweep, "--sequences", "4"}), kUsage, "--sequences");
+  EXPECT_FALSE(fs::exists(out_));
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ RunResults Full() {
   r.evals["passkey accuracy"] = {"passkey", "accuracy", 0.5, 0.1, 200, 0, true, "ours 1", {0, 1}};
   r.histograms["weights"] = {{0, 1, 2}, {5, 6}, 300};
   r.attention["sink_rate"] = {2, 3, {0, 1, 2, 3, 4, 5}, "sink", "fraction", "how", 64, 10};
+  r.attention["pruned"] = {2, 3, {0, 1, 2, 3, NAN, NAN}, "", "", "", 64, 10, {3, 1}};
   r.layers["max_abs_hidden"] = {{1, 2, 3}, "max |h|", "", "largest"};
   r.maps["input/1 layer 0"] = {2, 2, {1, 0, 0.5, 0.5}, {"<s>", "ü"}, 0, 1, "input 1", true};
   r.boxes["hidden"] = {{-3, -1, 0, 1, 4}, {-2, -1, 0, 1, 2}};
@@ -87,6 +88,8 @@ TEST(Results, EveryPartSurvives) {
   EXPECT_THAT(read->evals.at("passkey accuracy").per_example, ElementsAre(0, 1));
   EXPECT_THAT(read->histograms.at("weights").counts, ElementsAre(5, 6));
   EXPECT_EQ(read->attention.at("sink_rate").heads, 3);
+  EXPECT_EQ(read->attention.at("sink_rate").Present().size(), 6u);
+  EXPECT_THAT(read->attention.at("pruned").Present(), ElementsAre(0, 1, 2, 3));
   EXPECT_THAT(read->layers.at("max_abs_hidden").values, ElementsAre(1, 2, 3));
   EXPECT_THAT(read->maps.at("input/1 layer 0").tokens, ElementsAre("<s>", "ü"));
   EXPECT_EQ(read->boxes.at("hidden")[0].max, 4);

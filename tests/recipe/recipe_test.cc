@@ -219,5 +219,31 @@ TEST(Recipe, AlternativesKeepTheirOrder) {
               testing::HasSubstr("list of tables"));
 }
 
+struct Place {
+  std::string at;
+  template <class V>
+  void ForEach(V&& visit) {
+    visit("at", at, "where");
+  }
+};
+
+TEST(Recipe, KeysApartAreNoSettings) {
+  const Recipe recipe =
+      Recipe::Parse("[methods]\ngptq = [{bits = 4, at = 'books'}, {bits = 3}, {at = 3}]\n",
+                    "r.toml")
+          .value();
+  const auto alternatives = recipe.Alternatives("methods", {"at"}).value();
+  ASSERT_EQ(alternatives.size(), 3u);
+  EXPECT_EQ(alternatives[0].settings, "bits=4");
+  Place first, second, third;
+  EXPECT_FALSE(alternatives[0].recipe.Read(first).ok());  // bits is there, at is not
+  ASSERT_TRUE(alternatives[0].apart.Read(first).ok());
+  EXPECT_EQ(first.at, "books");
+  ASSERT_TRUE(alternatives[1].apart.Read(second).ok());
+  EXPECT_EQ(second.at, "");
+  EXPECT_THAT(std::string(alternatives[2].apart.Read(third).message()),
+              testing::HasSubstr("at must be a string"));
+}
+
 }  // namespace
 }  // namespace attnlab

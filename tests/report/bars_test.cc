@@ -131,6 +131,8 @@ TEST(Bars, ReadsHeadsAndSeries) {
   EXPECT_EQ(measured("attention:x", "mean"), 0.5);
   EXPECT_EQ(measured("series:y", ""), 4);
   EXPECT_TRUE(std::isnan(measured("series:z", "")));
+  run.attention["y"] = {2, 2, {0.25, NAN, 0.5, 0.75}, "", "", "", 0, 0, {1, 2}};
+  EXPECT_EQ(measured("attention:y", "mean"), 0.5);  // a head that was removed is no NaN
   run.attention["x"].values[0] = NAN;
   EXPECT_TRUE(std::isnan(measured("attention:x", "max")));
 }

@@ -205,31 +205,6 @@ TEST(Text, Cleaning) {
   EXPECT_EQ(EscapeMarkdown("a|b*<"), "a\\|b\\*&lt;");
 }
 
-// Two draws a method: a verdict only where both pairs agree.
-TEST(Report, SweepComparesVariants) {
-  RunResults run = FakeRun("", 1);
-  const std::string a = "softmax", b = "softpick";
-  run.tables["sweep"] = {
-      {"variant", "", {}, {a, a, a, a, a, b, b, b, b, b}},
-      {"seed", "", {}, {"1", "1", "1", "1", "1", "1", "1", "1", "1", "1"}},
-      {"method",
-       "",
-       {},
-       {"none", "rtn", "gptq", "gptq", "kv", "none", "rtn", "gptq", "gptq", "kv"}},
-      {"settings", "", {}, {"", "bits=4", "", "", "", "", "bits=4", "", "", ""}},
-      {"draw", "", {}, {"0", "0", "0", "1", "0", "0", "0", "0", "1", "0"}},
-      {"held_out loss", "lower", {2, 3, 4, 5, 2, 1, 2, 4.5, 5.5, 2}, {}},
-      {"zeros", "fraction", {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {}}};
-  const Pages pages = Report({run}, "sweep");
-  EXPECT_THAT(
-      pages.markdown,
-      AllOf(HasSubstr("| rtn bits=4 | 3 | 2 | −1 | – | softpick (one draw) | undecided |"),
-            HasSubstr("| gptq | 4.500 | 5 | 0.5000 | 0.5000 to 0.5000 | softmax | softmax |"),
-            HasSubstr("| kv | 2 | 2 | 0 | – | undecided | softmax (one draw) |"),
-            HasSubstr("held_out loss")));
-  ExpectSelfContained(pages.html);
-}
-
 // Of a bench: a table for each pass, lengths side by side, LibTorch's rows last.
 TEST(Report, BenchShowsRatesAndPeers) {
   RunResults run;
