@@ -13,6 +13,7 @@ namespace attnlab {
 namespace {
 
 constexpr int64_t kCheckTokens = 500;
+constexpr int64_t kCheckedBefore = 300;
 
 // What makes two checks the same one.
 std::string CheckKey(const Contender& contender, const Inputs& inputs) {
@@ -41,8 +42,9 @@ Metric CopyMetric(double bandwidth) {
 
 Shape CheckShape(BenchKind kind, Shape shape) {
   shape.batch = 1;
-  shape.keys = std::min(kCheckTokens, shape.keys);
-  shape.queries = kind == BenchKind::kDecode ? 1 : shape.keys;
+  shape.queries = std::min(kCheckTokens, shape.queries);
+  shape.keys = std::min(shape.queries + kCheckedBefore, shape.keys);
+  if (kind == BenchKind::kDecode) shape.queries = 1;
   return shape;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -53,7 +54,8 @@ std::vector<std::string> Outcome::ErrorLines() const {
 
 Program::Program(const std::string& name, const std::vector<std::string>& arguments,
                  int64_t largest_file) {
-  const std::string path = std::string(ATTNLAB_BINARY_DIR) + "/bin/" + name;
+  // Beside the test's own program, wherever that was carried.
+  const std::string path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
   const std::string out = output_ / "out", err = output_ / "err";
   std::vector<char*> argv = {const_cast<char*>(path.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));

@@ -4,8 +4,12 @@
 #include <ATen/Context.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <gtest/gtest.h>
+
+#include <cstdio>
 
 #include "libs/attention/kernel_path.h"
 #include "libs/attention/op.h"
@@ -139,6 +143,49 @@ TEST_P(GpuKernelTest, AnyStrides) {
 
 INSTANTIATE_TEST_SUITE_P(Variants, GpuKernelTest, testing::ValuesIn(WeightingNames()),
                          [](const auto& info) { return info.param; });
+
+// Bytes on the device beside what was there before: between forward and backward, and at most.
+struct Memory {
+  int64_t kept = 0;
+  int64_t most = 0;
+};
+
+template <class Forward>
+Memory MemoryOf(const Operands& operands, const Forward& forward) {
+  c10::DeviceAllocator& allocator = *c10::getDeviceAllocator(at::kCUDA);
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  const auto stats = [&] { return allocator.getDeviceStats(0).allocated_bytes[kAll]; };
+  const Operands leaves = operands.To(operands.q.scalar_type(), at::kCUDA, true);
+  allocator.resetPeakStats(0);
+  const int64_t before = stats().current;
+  at::Tensor out = forward(leaves);
+  Memory memory;
+  memory.kept = stats().current - before;
+  out.backward(leaves.out_grad);
+  memory.most = stats().peak - before;
+  return memory;
+}
+
+// No tensor of T by T: what a layer keeps and what it needs at most are those of LibTorch's fused
+// attention.
+TEST(GpuMemoryTest, ThatOfFusedAttention) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  const Case test = {"", {1, 16, 16, 8192, 8192, 64, 64}};
+  for (const char* weighting : {"softmax", "softpick", "scaled_softpick"}) {
+    const AttentionOptions options = {.weighting = weighting, .implementation = "kernel"};
+    const Operands operands = MakeOperands(test, options, 1);
+    const Memory ours = MemoryOf(
+        operands, [&](const Operands& x) { return Attention(x.q, x.k, x.v, options, x.learned); });
+    const Memory fused = MemoryOf(operands, [&](const Operands& x) {
+      return at::scaled_dot_product_attention(x.q, x.k, x.v, {}, 0.0, true);
+    });
+    const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+    std::printf("%s: keeps %.1f MiB, at most %.1f; LibTorch's fused attention %.1f and %.1f\n",
+                weighting, mib(ours.kept), mib(ours.most), mib(fused.kept), mib(fused.most));
+    EXPECT_LE(mib(ours.kept), 1.1 * mib(fused.kept)) << weighting;
+    EXPECT_LE(mib(ours.most), 1.25 * mib(fused.most)) << weighting;
+  }
+}
 
 TEST(GpuKernelPathTest, AutoTakesTheKernel) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";

@@ -14,6 +14,7 @@ struct ScoreGradient {
   float score;   // dS = pull - mass delta
   float pull;    // W' dO . v / den
   float mass;    // M' / den
+  float total;   // M / den
 };
 
 // `x` is the score after the map, or q . k if the variant has none; `dp` is dO . v.
@@ -22,12 +23,16 @@ __device__ __forceinline__ ScoreGradient GradientOf(const Variant& variant, floa
   const Dual<Number> s = {ScoreNumber(x, scale), Number(1.0f)};
   const Shift m(row.shift * (1.0f / kLog2E), row.shift, row.exp_minus);
   const Weights<Dual<Number>> w = variant.Weigh(s, m);
-  ScoreGradient gradient = {w.weight.value.value, 0.0f, w.weight.slope.Value() * dp, 0.0f};
-  if (!Variant::kTraits.no_mass) gradient.mass = w.mass.slope.Value();
+  ScoreGradient gradient = {w.weight.value.value, 0.0f, w.weight.slope.Value() * dp, 0.0f, 0.0f};
+  if (!Variant::kTraits.no_mass) {
+    gradient.mass = w.mass.slope.Value();
+    gradient.total = w.mass.value.Value();
+  }
   if (!kShifted) {
     gradient.weight *= row.inverse;
     gradient.pull *= row.inverse;
     gradient.mass *= row.inverse;
+    gradient.total *= row.inverse;
   }
   gradient.score = gradient.pull;
   if (!Variant::kTraits.no_mass) gradient.score -= gradient.mass * row.delta;

@@ -137,7 +137,7 @@ struct Consumer {
       ScoreGradient gradient = GradientOf(variant, x, out_dot, map[r].gain, statistic[r]);
       if (kPartial && !limit[r].Sees(c, column, mask.key_documents)) gradient = {};
       if (kLearns) {
-        sums[r].Add(gradient.weight, gradient.pull, gradient.mass, s[i], out_dot, column + c);
+        sums[r].Add(gradient, s[i], out_dot, column + c);
       }
       if (i % 2 == 0) {
         pair = gradient.score;

@@ -14,10 +14,14 @@ struct LearnedSums {
   F pull, pull_x, pull_key;  // of W' dP / den, times q . k, times the place of the key
   F mass, mass_x, mass_key;  // of M' / den, likewise
   F delta;                   // of P dP
+  F total;                   // of M / den
 
   // `x` is q . k, `dp` is dO . v.
-  __device__ __forceinline__ void Add(F weight, F pull_of, F mass_of, F x, F dp, int key) {
+  template <class Gradient>
+  __device__ __forceinline__ void Add(const Gradient& gradient, F x, F dp, int key) {
+    const F weight = gradient.weight, pull_of = gradient.pull, mass_of = gradient.mass;
     delta += (weight > F(0) ? weight : F(0)) * dp;
+    if (!Variant::kTraits.no_mass) total += gradient.total;
     if (!kMapped) return;
     pull += pull_of;
     pull_x += pull_of * x;
@@ -30,7 +34,7 @@ struct LearnedSums {
 
   // Over the four threads that hold a row, in every one of them.
   __device__ __forceinline__ void AddThreads() {
-    for (F* sum : {&pull, &pull_x, &pull_key, &mass, &mass_x, &mass_key, &delta}) {
+    for (F* sum : {&pull, &pull_x, &pull_key, &mass, &mass_x, &mass_key, &delta, &total}) {
       *sum += __shfl_xor_sync(~0u, *sum, 1);
       *sum += __shfl_xor_sync(~0u, *sum, 2);
     }
@@ -39,10 +43,9 @@ struct LearnedSums {
 
 // slope * sum; where the variant has no such term the sum is not asked for.
 template <class F>
-__device__ __forceinline__ double Term(float slope, F pull, F mass, F delta) {
+__device__ __forceinline__ double Term(float slope, F pull, F mass, double delta) {
   if (slope == 0.0f) return 0.0;
-  return slope *
-         (static_cast<double>(pull) - static_cast<double>(mass) * static_cast<double>(delta));
+  return slope * (static_cast<double>(pull) - static_cast<double>(mass) * delta);
 }
 
 // The share of row `query` in the gradient of learned number p: sum_j dS ds/dp + dTail/dp dden.
@@ -62,13 +65,18 @@ __device__ __forceinline__ double LearnedGradient(const Variant& variant, const 
       (static_cast<int64_t>(batch) * args.shape.heads + head) * args.shape.queries + query;
   const Dual<float> tail = variant.Tail(Dual<float>(args.shift[place]), dual);
   const float denominator = args.denominator[place];
+  // The sum of M / den and the tail's share is 1 but for rounding, of which exponentials of large
+  // scores have some; divided by it delta is that of the quotient that these exponentials make.
+  double delta = sums.delta;
+  const double whole = sums.total + tail.value / denominator;
+  if (!Variant::kTraits.no_mass && whole > 0.0) delta /= whole;
   // Without a learned tail delta is not asked for: a massless variant need not sum it.
   double tail_grad = 0.0;
-  if (tail.slope != 0.0f && denominator != 0.0f) tail_grad = -sums.delta / denominator * tail.slope;
-  return args.scale * Term(score.gain.slope, sums.pull_x, sums.mass_x, sums.delta) +
-         Term(score.offset.slope, sums.pull, sums.mass, sums.delta) -
-         row.position * Term(score.slope.slope, sums.pull, sums.mass, sums.delta) +
-         Term(score.slope.slope, sums.pull_key, sums.mass_key, sums.delta) + tail_grad;
+  if (tail.slope != 0.0f && denominator != 0.0f) tail_grad = -delta / denominator * tail.slope;
+  return args.scale * Term(score.gain.slope, sums.pull_x, sums.mass_x, delta) +
+         Term(score.offset.slope, sums.pull, sums.mass, delta) -
+         row.position * Term(score.slope.slope, sums.pull, sums.mass, delta) +
+         Term(score.slope.slope, sums.pull_key, sums.mass_key, delta) + tail_grad;
 }
 
 }  // namespace attnlab

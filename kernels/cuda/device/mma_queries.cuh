@@ -92,7 +92,7 @@ struct Consumer {
               GradientOf(variant, Mapped(x, map, column + c), out_dot, args.scale, statistic[r]);
           if (kPartial && !limit.Sees(c, column, mask.key_documents)) gradient = {};
           if (kLearns) {
-            sums[r].Add(gradient.weight, gradient.pull, gradient.mass, x, out_dot, column + c);
+            sums[r].Add(gradient, x, out_dot, column + c);
           }
           pair[e] = gradient.score;
         }

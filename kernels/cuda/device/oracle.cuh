@@ -74,13 +74,15 @@ struct Gradient {
   float score;  // pull - mass delta
   float pull;
   float mass;
+  float total;
 };
 __device__ __forceinline__ Gradient GradientOf(const Variant& variant, float s, float dp,
                                                float shift, float denominator, float delta) {
   if (denominator == 0.0f) return {};
   const Weights<Dual<float>> w = variant.Weigh(Dual<float>(s, 1.0f), shift);
   return {w.weight.value / denominator, (w.weight.slope * dp - w.mass.slope * delta) / denominator,
-          w.weight.slope * dp / denominator, w.mass.slope / denominator};
+          w.weight.slope * dp / denominator, w.mass.slope / denominator,
+          w.mass.value / denominator};
 }
 
 }  // namespace attnlab::oracle
@@ -157,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(256)
         oracle::GradientOf(variant, ScoreOf(map, args.scale, x, row.position, key), dp,
                            args.shift[at.index], args.denominator[at.index], delta);
     q_grad.Add(gradient.score, k);
-    sums.Add(gradient.weight, gradient.pull, gradient.mass, x, dp, key);
+    sums.Add(gradient, x, dp, key);
   }
   q_grad.Store(RowAt(args.q_grad, at.batch, at.head, at.row), map.gain * args.scale);
   if (threadIdx.x % 32 != 0) return;
