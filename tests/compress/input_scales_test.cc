@@ -1,5 +1,5 @@
-// AWQ on a whole model against what its program, as published, makes of the same weights and inputs
-// (tests/golden/compress/record_input_scales.py).
+// AWQ and SmoothQuant on a whole model against what their programs, as published, make of the same
+// weights and inputs (tests/golden/compress/record_input_scales.py).
 
 #include <ATen/TensorOperators.h>
 #include <c10/core/GradMode.h>
@@ -118,6 +118,17 @@ TEST_F(InputScales, AwqFindsThePublishedFactorsAndCodes) {
       EXPECT_GE(ShareOfCodes(method, model, layer, MatrixSlot::kK), 0.9999);
     }
   }
+}
+
+TEST_F(InputScales, SmoothQuantFindsThePublishedFactorsCodesAndLogits) {
+  const Transformer model = Compressed("smoothquant", "alpha = 0.5");
+  ExpectFactors("smoothquant", model);
+  ExpectCodes("smoothquant", model, 0.999);
+  const at::Tensor expected = Get("smoothquant.logits");
+  const at::Tensor logits = model.Logits(Get("tokens").narrow(0, 0, 2));
+  const double distance = ((logits - expected).norm() / expected.norm()).item<double>();
+  RecordProperty("logits", absl::StrCat(distance));
+  EXPECT_LE(distance, 2e-3);  // an activation apart by one code moves what is behind it
 }
 
 }  // namespace
