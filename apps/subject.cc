@@ -79,13 +79,22 @@ absl::StatusOr<std::unique_ptr<BatchSource>> OpenHeldOut(const SubjectOptions& o
   return source;
 }
 
-// Null when the folder holds none; an error when what it holds cannot be read.
+// Null when the folder holds none, or one that cannot be read and is not needed.
 absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const SubjectOptions& options,
                                                          const fs::path& model_folder) {
   if (!options.tokenizer.empty()) return LoadTokenizer(options.tokenizer);
   absl::StatusOr<std::unique_ptr<Tokenizer>> own = LoadTokenizer(model_folder.string());
+  if (own.ok()) return own;
   if (absl::IsNotFound(own.status())) return nullptr;
-  return own;
+  if (options.task_files) {
+    return absl::Status(
+        own.status().code(),
+        absl::StrCat(own.status().message(),
+                     "; give one of the same vocabulary that can be read "
+                     "(--tokenizer FILE, or a tokenizer.model in the model folder)"));
+  }
+  LogWarning(absl::StrCat("no tokenizer: ", own.status().message()));
+  return nullptr;
 }
 
 }  // namespace

@@ -18,8 +18,10 @@ namespace attnlab {
 struct SubjectOptions {
   std::string model;        // a model folder, or the folder of a finished run
   std::string data;         // a folder that `prepare` wrote, or one of task files; may be empty
-  bool task_files = false;  // `data` may be a folder of task files alone: some task reads them
-  std::string tokenizer;    // empty: the model folder's own
+  bool task_files = false;  // some task reads texts: `data` may be a folder of task files alone
+  // Empty: the model folder's own; one that cannot be read is an error when a task reads texts,
+  // else a warning.
+  std::string tokenizer;
   std::string device = "auto";
   std::string precision;        // float32 or bfloat16; empty: the recipe's, else float32
   int64_t sequence_length = 0;  // of held-out sequences; 0: the recipe's, else the model's longest

@@ -1,5 +1,6 @@
 // The method awq: factors found and folded layer by layer (libs/compress/awq.h), clipped weights,
-// asymmetric grids; 4 bits lie in AWQ's layout, others in GPTQ's.
+// asymmetric grids; 4 bits lie in AWQ's layout, others in GPTQ's. As in llm-awq, the program of the
+// paper's authors, every layer is shown the inputs that it has in the model as it was.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -136,6 +137,7 @@ class Awq : public Method {
   }
 
   bool prepares_layers() const override { return settings_.scale; }
+  bool original_inputs() const override { return true; }
 
   // All factors are found on the layer as it was, then folded. Those of o need a v of its own for
   // every head.

@@ -57,8 +57,11 @@ class Walk {
     const int64_t layers = model_.config().num_hidden_layers;
     Progress progress("compress", layers, "layers");
     for (int64_t layer = 0; layer < layers; ++layer) {
+      const bool original = method_.original_inputs();
+      std::vector<at::Tensor> behind;
+      if (original) behind = Behind(layer, streams_);
       ATTNLAB_RETURN_IF_ERROR(CompressLayer(layer));
-      for (at::Tensor& x : streams_) x = model_.RunLayer(layer, x, options_.forward);
+      streams_ = original ? std::move(behind) : Behind(layer, std::move(streams_));
       progress.Update(layer + 1);
     }
     report_.seconds = SecondsSince(start);
@@ -79,6 +82,12 @@ class Walk {
       for (const MatrixSlot slot : group) ATTNLAB_RETURN_IF_ERROR(CompressMatrix(layer, slot));
     }
     return absl::OkStatus();
+  }
+
+  // What the layer makes of `streams`, as it is now.
+  std::vector<at::Tensor> Behind(int64_t layer, std::vector<at::Tensor> streams) const {
+    for (at::Tensor& x : streams) x = model_.RunLayer(layer, x, options_.forward);
+    return streams;
   }
 
   // The inputs of the layer's matrices as they are now.

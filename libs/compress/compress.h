@@ -1,6 +1,7 @@
 // Compression of a model a layer at a time: each layer is shown what the compressed layers before
 // it give on the calibration text, its matrices are compressed, and its output goes on to the next
-// one. The memory taken is that of one layer's inputs.
+// one. The memory taken is that of one layer's inputs; twice that for methods that ask for the
+// inputs of the model as it was (Method::original_inputs).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,8 +1,9 @@
 // A way to make a model smaller, as the registry methods.def knows it: one file and one line each.
 //
 // A model is compressed a layer at a time (libs/compress/compress.h): the layer's inputs are those
-// that the compressed layers before it give, and a method sees each weight matrix with what it
-// needs to know about the inputs of that matrix.
+// that the compressed layers before it give, unless the method asks for those of the model as it
+// was, and a method sees each weight matrix with what it needs to know about the inputs of that
+// matrix.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -89,6 +90,10 @@ class Method {
   virtual std::vector<MethodSetting> settings() const = 0;
 
   virtual CalibrationNeeds needs() const { return {}; }
+
+  // True when a layer's inputs are those that the layers before it gave before they were compressed
+  // (after PrepareModel).
+  virtual bool original_inputs() const { return false; }
 
   // InvalidArgument when the model does not suit it (a group size that does not divide).
   virtual absl::Status Check(const ModelConfig& config) const = 0;

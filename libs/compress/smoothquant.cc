@@ -4,6 +4,7 @@
 //     s_j = max|x_j|^alpha / max_i|W_ij|^(1 - alpha)
 //
 // move from the inputs of q, k, v and of gate, up into the weights; o and down stay as they are.
+// The maxima are those of the model as it was, all layers alike, as in the authors' program.
 
 #include <ATen/ops/cat.h>
 
@@ -44,6 +45,7 @@ class SmoothQuant : public Method {
   CalibrationNeeds needs() const override { return {.inputs = true}; }
   absl::Status Check(const ModelConfig& config) const override { return absl::OkStatus(); }
   bool prepares_layers() const override { return true; }
+  bool original_inputs() const override { return true; }
 
   absl::Status PrepareLayer(Transformer& model, int64_t layer,
                             const LayerInputs& inputs) const override {

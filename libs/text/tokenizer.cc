@@ -106,9 +106,17 @@ std::vector<int32_t> Tokenizer::Encode(absl::string_view text) const {
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& path) {
   if (path == "bytes") return std::make_unique<BytesTokenizer>();
   ATTNLAB_ASSIGN_OR_RETURN(std::vector<TokenizerFile> files, FindFiles(path));
+  const bool json = files[0].name == kTokenizerJson;
   auto tokenizer = MakeTokenizer(std::move(files));
-  if (!tokenizer.ok()) return Annotate(tokenizer.status(), path);
-  return tokenizer;
+  if (tokenizer.ok()) return tokenizer;
+  // Folders of the Llama family hold SentencePiece's model beside its translation.
+  const std::filesystem::path model = std::filesystem::path(path) / kSentencePieceModel;
+  std::error_code error;
+  if (json && std::filesystem::exists(model, error)) {
+    auto other = LoadTokenizer(model.string());
+    if (other.ok()) return other;
+  }
+  return Annotate(tokenizer.status(), path);
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(std::vector<TokenizerFile> files) {

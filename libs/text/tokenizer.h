@@ -58,7 +58,8 @@ class Tokenizer {
 };
 
 // Loads "bytes" (256 bytes, BOS 256, EOS 257), a tokenizer.json, a SentencePiece .model, a
-// vocab.json (with its merges.txt beside it), or a folder that holds one of these.
+// vocab.json (with its merges.txt beside it), or a folder that holds one of these. A folder's
+// tokenizer.model stands in for a tokenizer.json of a kind that is not known here.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& path);
 
 // The same from contents, e.g. a SentencePiece model that was just trained.

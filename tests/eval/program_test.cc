@@ -15,6 +15,7 @@
 namespace attnlab {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 class SubjectTest : public testing::Test {
@@ -62,6 +63,22 @@ TEST_F(SubjectTest, ARunFolderBringsItsRecipe) {
     EXPECT_EQ(subject.held_out->Validation(0).value().columns, 13);
     EXPECT_EQ(subject.held_out->Validation(0).value().rows, 7);
   }
+}
+
+TEST_F(SubjectTest, ATokenizerThatCannotBeReadIsAnErrorWhereTextsAreRead) {
+  SaveSmallModel(65);
+  ASSERT_TRUE(WriteFileAtomically((run_ / "model" / "tokenizer.json").string(),
+                                  R"({"model": {"type": "Unigram"}})")
+                  .ok());
+  SubjectOptions options;
+  options.model = (run_ / "model").string();
+  options.device = "cpu";
+  EXPECT_EQ(OpenSubject(options).value().tokenizer, nullptr);
+  options.task_files = true;
+  EXPECT_THAT(std::string(OpenSubject(options).status().message()),
+              AllOf(HasSubstr("Unigram"), HasSubstr("--tokenizer")));
+  options.tokenizer = "bytes";
+  EXPECT_EQ(OpenSubject(options).value().tokenizer->kind(), "bytes");
 }
 
 TEST_F(SubjectTest, AModelAloneHasNoHeldOutData) {

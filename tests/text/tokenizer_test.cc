@@ -174,6 +174,22 @@ TEST(Tokenizer, ErrorsTellWhatToGive) {
   EXPECT_THAT(message(folder + "/broken.model"), HasSubstr("no SentencePiece model"));
 }
 
+TEST(Tokenizer, AModelStandsInForAnUnknownJson) {
+  const std::string folder = absl::StrCat(::testing::TempDir(), "/attnlab_two_kinds_", getpid());
+  std::filesystem::create_directories(folder);
+  ASSERT_TRUE(WriteFileAtomically(folder + "/tokenizer.json",
+                                  R"({"model": {"type": "BPE", "byte_fallback": true}})")
+                  .ok());
+  EXPECT_THAT(std::string(LoadTokenizer(folder).status().message()), HasSubstr("byte_fallback"));
+  std::filesystem::copy_file(kGolden + "small.model", folder + "/tokenizer.model",
+                             std::filesystem::copy_options::overwrite_existing);
+  const auto tokenizer = Load(folder);
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(tokenizer->fingerprint(), Load(kGolden + "small.model")->fingerprint());
+  ASSERT_TRUE(WriteFileAtomically(folder + "/tokenizer.model", "\x0a\xff\xff\xff").ok());
+  EXPECT_THAT(std::string(LoadTokenizer(folder).status().message()), HasSubstr("byte_fallback"));
+}
+
 TEST(Tokenizer, ThreadsShareOne) {
   const auto tokenizer = Load(kGolden + "small_bpe.json");
   ASSERT_NE(tokenizer, nullptr);
