@@ -5,11 +5,14 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include "libs/packed/awq_format.h"
 #include "libs/packed/bitsandbytes_format.h"
+#include "libs/packed/gptq_format.h"
 #include "libs/packed/int_format.h"
 #include "libs/packed/int_product.h"
 #include "libs/packed/sparse24_format.h"
@@ -35,6 +38,31 @@ TEST_F(PackedOnGpu, IntegerProductIsExact) {
       const at::Tensor b = at::randint(-127, 128, {48, k}, at::kChar);
       EXPECT_TRUE(at::equal(IntegerProduct(a.cuda(), b.cuda()).cpu(), IntegerProductByFloats(a, b)))
           << rows << " x " << k;
+    }
+  }
+}
+
+TEST_F(PackedOnGpu, NumbersOfGroupGridsAreThoseOfTheCpu) {
+  const int64_t rows = 96, cols = 256, groups = 4;
+  const auto generator = at::detail::createCPUGenerator(3);
+  const auto integers = [&](int64_t low, int64_t high, at::IntArrayRef shape) {
+    return at::randint(low, high, shape, generator, at::TensorOptions(at::kInt));
+  };
+  const at::Tensor scales = at::rand({rows, groups}, generator) * 0.01 + 1e-3;
+  const at::Tensor group_index = integers(0, groups, {cols});
+  std::vector<std::shared_ptr<const StoredMatrix>> matrices = {
+      MakeAwqMatrix(integers(0, 16, {rows, cols}), scales, integers(0, 16, {rows, groups}))
+          .value()};
+  for (const int64_t bits : {2, 3, 4, 8}) {
+    matrices.push_back(MakeGptqMatrix(integers(0, 1 << bits, {rows, cols}), scales,
+                                      integers(1, 1 << bits, {rows, groups}), group_index,
+                                      {.bits = bits})
+                           .value());
+  }
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    const auto there = matrices[i]->To(at::kCUDA);
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+      EXPECT_TRUE(at::equal(there->Dense(type).cpu(), matrices[i]->Dense(type))) << i;
     }
   }
 }
