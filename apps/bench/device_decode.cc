@@ -6,6 +6,7 @@
 
 #include "apps/bench/device_peers.h"
 #include "apps/bench/device_session.h"
+#include "libs/attention/kernel_path.h"
 #include "libs/core/status.h"
 
 namespace attnlab {
@@ -21,6 +22,12 @@ struct Entry {
   Deviations deviations;
   std::vector<std::unique_ptr<DeviceProblem>> problems;
 };
+
+std::vector<Contender> DecodersOf(const BenchLists& lists, int64_t heads, at::Device device) {
+  std::vector<Contender> contenders = ContendersOf(lists, /*causal=*/true, heads, device);
+  for (Contender& contender : contenders) contender.options = ForDecode(contender.options);
+  return contenders;
+}
 
 // `inputs` with keys and values in memory as the cache of a model holds them, [B, Hkv, S, D].
 Inputs AsCache(Inputs inputs) {
@@ -46,8 +53,7 @@ std::vector<Inputs> Caches(const Shape& shape, at::TensorOptions options) {
 std::vector<Entry> Admit(DeviceSession& session, const std::vector<Inputs>& caches,
                          const BenchLists& lists) {
   std::vector<Entry> entries;
-  for (Contender& contender :
-       ContendersOf(lists, /*causal=*/true, caches[0].q.size(1), session.device())) {
+  for (Contender& contender : DecodersOf(lists, caches[0].q.size(1), session.device())) {
     const std::optional<KernelNames> kernels = session.Kernels(contender, caches[0]);
     if (!kernels) continue;
     const Deviations* deviations = session.Check(contender, caches[0]);
@@ -167,7 +173,7 @@ absl::Status CompileDecode(const BenchFlags& flags) {
     for (const Shape& timed : shapes) {
       for (const Shape& shape : {timed, CheckShape(BenchKind::kDecode, timed)}) {
         const Inputs x = AsCache(EmptyInputs(shape, at::TensorOptions(at::kCPU).dtype(dtype)));
-        contenders.push_back(ContendersOf(lists, /*causal=*/true, shape.heads, at::kCPU));
+        contenders.push_back(DecodersOf(lists, shape.heads, at::kCPU));
         for (const Contender& contender : contenders.back()) problems.push_back(contender.On(x));
       }
     }

@@ -25,7 +25,7 @@ class GpuTimer {
 
   // The middle of at most `turns` times of each body, after two runs that do not count; fewer, but
   // at least 3, where all would take more than 3 seconds. In a turn each body runs once, so that
-  // clocks and heat drift alike for all. Before every body 512 MiB are written: nothing of its
+  // clocks and heat drift alike for all. Before every body 512 MiB are read: nothing of its
   // inputs is in the L2 cache then, and the processor has the time to launch ahead, so that what it
   // takes for that is not measured. A body gets the number of its turn, from 0.
   std::vector<Timing> InTurns(int64_t turns,
@@ -46,7 +46,7 @@ class GpuTimer {
 
   const at::Device device_;
   const GpuState state_;
-  const at::Tensor flushed_;
+  const at::Tensor flushing_;
   mutable Clocks clocks_;
 };
 

@@ -208,12 +208,19 @@ AttentionGradients KernelBackward(const at::Tensor& out_grad, const at::Tensor& 
   return result;
 }
 
+AttentionOptions ForDecode(AttentionOptions options) {
+  const auto index = FindWeighting(options.weighting);
+  const bool zeros = index.has_value() && Weightings()[*index].traits.exact_zeros;
+  if (options.skip_zero_tiles == "auto") options.skip_zero_tiles = zeros ? "on" : "off";
+  return options;
+}
+
 at::Tensor KernelDecode(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const AttentionOptions& options,
                         const std::vector<at::Tensor>& head_parameters) {
   const Call call(q, k, v, head_parameters);
   ForwardArgs args;
-  call.Describe(options, args);
+  call.Describe(ForDecode(options), args);
   const at::Tensor out = EmptyRowsFirst(q, v.size(3));
   args.out = ResultOf(out);
   const at::Tensor workspace = Workspace(args, q);

@@ -45,6 +45,10 @@ AttentionGradients KernelBackward(const at::Tensor& out_grad,  // [B, H, T, Dv]
                                   const BlockedOutput& forward, const AttentionOptions& options,
                                   const std::vector<at::Tensor>& head_parameters);
 
+// The options of a decode: with skip_zero_tiles auto it does not read values of weight 0, whichever
+// variant has them, since its time is that of the bytes that it reads.
+AttentionOptions ForDecode(AttentionOptions options);
+
 // The output of few queries on many keys, the queries being the last positions: [B, H, T, Dv].
 at::Tensor KernelDecode(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const AttentionOptions& options,

@@ -40,7 +40,8 @@ struct AttentionOptions {
     visit("implementation", implementation, "auto, reference, blocked, kernel or sdpa");
     visit("skip_zero_tiles", skip_zero_tiles,
           "on CUDA, leave out products of tiles without weights, with the same result: on, off, or "
-          "auto, which is on for variants that need nothing of such a tile");
+          "auto, which is on for variants that need nothing of such a tile, and in a decode for all "
+          "that have zeros");
   }
 };
 

@@ -17,6 +17,7 @@ namespace attnlab::hopper {
 inline constexpr int kQueryTile = ATTNLAB_TILE;
 inline constexpr int kKeyTile = 64 * kGroups;
 inline constexpr bool kSumsQueries = !kLearns;
+inline constexpr bool kLeavesOut = kSkip && Variant::kTraits.massless;  // tiles without weights
 // Scores are weighed 64 queries at a time, while products of others run.
 inline constexpr int kParts = kQueryTile / 64;
 inline constexpr int kSums = kQueryTile * kDim;  // of a query tile's gradient
@@ -156,7 +157,7 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
       for (int i = 0; i < queries.end - queries.begin; ++i) {
         const int tile = QueryTileAt(params, work, queries, i);
         const bool used = !kSkip || live(tile);
-        if (kSkip && Variant::kTraits.massless && !used) continue;
+        if (kLeavesOut && !used) continue;
         Wait(&storage.empty[place.stage], place.parity ^ 1);
         if (Elected())
           LoadQueries(params, storage, place.stage, tile, head, work.batch, rows, used);
@@ -166,52 +167,73 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
   }
 }
 
-// The turn of a block of keys at a query tile of `head`, above those of blocks that come before it.
+// The turn of a block of keys at a query tile of `head`; the lower come first.
 //
-// Where each key head has one query head, first blocks of pairs come before second ones, and among
-// either the inner pairs before the outer ones. Under a causal mask all first blocks reach a tile
-// at the same time, and so do all second ones; a pair that has waited once for those inside it is
-// late by as much from then on and does not wait again. Where query heads share, blocks come in the
-// order in which they would reach the tile if all pairs started together and none waited. Unpaired
-// blocks: the last keys first.
+// Where each key head has one query head, it is a place in one list: first blocks of pairs before
+// second ones, among either the inner pairs before the outer ones; unpaired blocks from the last
+// keys to the first. Under a causal mask all first blocks reach a tile at the same time, and so do
+// all second ones; a pair that has waited once for those inside it is late by as much from then on
+// and does not wait again. Where query heads share, blocks of pairs come in the order in which they
+// would reach the tile if all pairs started together and none waited.
+__device__ __forceinline__ bool AreListed(const BackwardParams& params) {
+  return params.args.shape.heads == params.args.shape.kv_heads ||
+         !KeyBlocks::ArePaired(params.schedule);
+}
+
 __device__ __forceinline__ int TurnOf(const BackwardParams& params, const Work& work, int head,
                                       int tile) {
-  constexpr int kMostPairs = 1024;
   const Schedule& schedule = params.schedule;
-  const int other = static_cast<int>(schedule.tiles) - 1 - work.tile;
-  if (!KeyBlocks::ArePaired(schedule)) return other;
-  const bool second = KeyBlocks::IsSecond(schedule, work.tile);
-  const int place = second ? work.tile : other;
+  const int tiles = static_cast<int>(schedule.tiles), other = tiles - 1 - work.tile;
+  const bool first = KeyBlocks::ArePaired(schedule) && !KeyBlocks::IsSecond(schedule, work.tile);
+  if (AreListed(params)) return first ? work.tile - tiles / 2 : other;
+  constexpr int kMostPairs = 1024;
+  const int place = first ? other : work.tile;
   const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
-  if (sharing == 1) return (second ? 2 : 1) * kMostPairs - 1 - place;
   const auto queries = QueriesOf(params, work);
   const int pass = (head - work.head * sharing + sharing - place % sharing) % sharing;
   int before = pass * (queries.end - queries.begin);
-  if (second) {
-    const auto first = QueriesOf(params, {other, work.head, work.batch});
-    before += sharing * (first.end - first.begin) + tile - queries.begin;
-  } else {
+  if (first) {
     before += queries.end - 1 - tile;
+  } else {
+    const auto partner = QueriesOf(params, {other, work.head, work.batch});
+    before += sharing * (partner.end - partner.begin) + tile - queries.begin;
   }
   return before * kMostPairs + place;
 }
 
-// The turn before `turn` at a query tile of `head`, or -1.
+// The block of keys in a place of the list.
+__device__ __forceinline__ int ListedBlock(const Schedule& schedule, int place) {
+  const int tiles = static_cast<int>(schedule.tiles), half = tiles / 2;
+  const bool first = KeyBlocks::ArePaired(schedule) && place < tiles - half;
+  return first ? half + place : tiles - 1 - place;
+}
+
+__device__ __forceinline__ bool AddsTo(const BackwardParams& params, const Work& work, int head,
+                                       int tile) {
+  const auto queries = QueriesOf(params, work);
+  if (tile < queries.begin || tile >= queries.end) return false;
+  return !kLeavesOut || IsLive(params, work, head, tile);
+}
+
+// The turn before `turn` at a query tile of `head`, or -1. All lanes of a warp call it.
 __device__ __forceinline__ int TurnBefore(const BackwardParams& params, const Work& work, int head,
                                           int tile, int turn) {
-  const Shape& shape = params.args.shape;
-  const int last = min((tile + 1) * kQueryTile, static_cast<int>(shape.queries)) - 1;
-  const KeyTiles<kKeyTile> keys(MaskOf(params.args, work.batch), tile * kQueryTile, last,
-                                static_cast<int>(shape.keys));
-  const bool paired = KeyBlocks::ArePaired(params.schedule);
+  const int lane = threadIdx.x % 32, tiles = static_cast<int>(params.schedule.tiles);
+  if (AreListed(params)) {
+    for (int first = turn - 1; first >= 0; first -= 32) {
+      const int place = first - lane;
+      const bool adds =
+          place >= 0 &&
+          AddsTo(params, {ListedBlock(params.schedule, place), work.head, work.batch}, head, tile);
+      const uint32_t found = __ballot_sync(~0u, adds);
+      if (found != 0) return first - (__ffs(static_cast<int>(found)) - 1);
+    }
+    return -1;
+  }
   int before = -1;
-  for (int first = paired ? (keys.kept > 0 ? 0 : keys.begin) : work.tile + 1;
-       first < keys.begin + keys.recent && (paired || before < 0); first += 32) {
-    const int block = first + static_cast<int>(threadIdx.x % 32);
-    const Work other = {block, work.head, work.batch};
-    const auto queries = QueriesOf(params, other);
-    bool adds = block < keys.begin + keys.recent && queries.begin <= tile && tile < queries.end;
-    if (adds && kSkip && Variant::kTraits.massless) adds = IsLive(params, other, head, tile);
+  for (int first = 0; first < tiles; first += 32) {
+    const Work other = {first + lane, work.head, work.batch};
+    const bool adds = other.tile < tiles && AddsTo(params, other, head, tile);
     const int its = adds ? TurnOf(params, other, head, tile) : -1;
     before = max(before, __reduce_max_sync(~0u, its < turn ? its : -1));
   }
@@ -233,7 +255,7 @@ __device__ void AddSums(const BackwardParams& params, Storage& storage, int firs
       auto live = LiveQueries(params, work, head);
       for (int i = 0; i < queries.end - queries.begin; ++i) {
         const int tile = QueryTileAt(params, work, queries, i);
-        if (kSkip && Variant::kTraits.massless && !live(tile)) continue;
+        if (kLeavesOut && !live(tile)) continue;
         if (count++ % 2 != first) continue;
         const int64_t place =
             (static_cast<int64_t>(work.batch) * heads + head) * params.query_tiles + tile;
@@ -487,7 +509,7 @@ struct Consumer {
     for (int i = 0; i < tiles.end - tiles.begin; ++i) {
       const int tile = QueryTileAt(params, work, tiles, i);
       const bool used = !kSkip || live(tile);
-      if (kSkip && Variant::kTraits.massless && !used) continue;
+      if (kLeavesOut && !used) continue;
       Wait(&storage.full[place.stage], place.parity);
       if (kCausal && (tile + 1) * kQueryTile + static_cast<int>(mask.query_offset) <= first_key) {
         RunEarlyTile();
@@ -496,6 +518,7 @@ struct Consumer {
       } else if constexpr (!Variant::kTraits.massless) {
         RunTile<false>(tile, first_key);
       }
+      __syncwarp();  // all lanes have read the stage's statistics
       if (lane == 0) Arrive(&storage.empty[place.stage]);
       place.Advance();
     }
@@ -612,7 +635,7 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
     FenceBarrierInit();
   }
   __syncthreads();
-  SplitRoles(
+  SplitRoles<kLeavesOut>(
       [&](int warp) {
         if (warp == 0) Produce(params, storage);
         if constexpr (kSumsQueries) {

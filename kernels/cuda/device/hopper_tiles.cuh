@@ -131,14 +131,14 @@ __device__ __forceinline__ T& SharedAs(char* raw) {
 }
 
 // Splits the block into the warpgroup that copies, by warps, and those that multiply, and their
-// registers.
-template <class Produce, class Consume>
+// registers; kBusy: the copying warpgroup does more than that.
+template <bool kBusy = false, class Produce, class Consume>
 __device__ __forceinline__ void SplitRoles(const Produce& produce, const Consume& consume) {
   if (threadIdx.x < 128) {
-    GiveRegisters<kGroups == 2 ? 24 : 32>();
+    GiveRegisters<kGroups == 2 ? (kBusy ? 40 : 24) : 32>();
     produce(__shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0));
   } else {
-    TakeRegisters<kGroups == 2 ? 240 : 160>();
+    TakeRegisters<kGroups == 2 ? (kBusy ? 232 : 240) : 160>();
     // The same in all threads of a warp, and known to be.
     consume(__shfl_sync(~0u, static_cast<int>(threadIdx.x) / 128 - 1, 0));
   }
