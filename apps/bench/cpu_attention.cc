@@ -88,10 +88,11 @@ absl::Status RunShape(const std::vector<std::string>& variants, const Shape& sha
 }  // namespace
 
 absl::Status RunCpuAttention(const BenchFlags& flags) {
-  if (!flags.kernels.empty() || !flags.dtypes.empty() || flags.dead >= 0 ||
+  if (!flags.kernels.empty() || !flags.dtypes.empty() || flags.dead >= 0 || flags.slope >= 0 ||
       flags.inputs != "random") {
     return absl::InvalidArgumentError(
-        "--kernels, --dtype, --dead and --inputs are for a CUDA device: give --device cuda");
+        "--kernels, --dtype, --dead, --slope and --inputs are for a CUDA device: give --device "
+        "cuda");
   }
   ATTNLAB_ASSIGN_OR_RETURN(BenchLists lists, ReadLists(flags));
   if (lists.dims.empty()) lists.dims = {64};

@@ -1,6 +1,6 @@
 #include "apps/bench/device_attention.h"
 
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/full_like.h>
 
 #include <memory>
 
@@ -68,11 +68,13 @@ absl::Status ForEachShape(const BenchFlags& flags, BenchLists lists, Body&& body
   return absl::OkStatus();
 }
 
-// A score's loss with distance is 0, so that tiles are dead where the inputs say so and no others.
-void LevelSlopes(Contender& contender) {
+// A score's loss with each step of distance, in all heads.
+void SetSlopes(Contender& contender, double slope) {
   const std::vector<HeadParameter> parameters = HeadParameters(contender.options);
   for (size_t i = 0; i < parameters.size(); ++i) {
-    if (parameters[i].name == "slope") contender.learned[i] = at::zeros_like(contender.learned[i]);
+    if (parameters[i].name == "slope") {
+      contender.learned[i] = at::full_like(contender.learned[i], slope);
+    }
   }
 }
 
@@ -85,11 +87,17 @@ class AttentionBench {
     return ForEachShape(flags_, lists, [&](at::ScalarType dtype, const Shape& shape, bool causal) {
       const auto options = at::TensorOptions(session_.device()).dtype(dtype);
       auto contenders = ContendersOf(lists, causal, shape.heads, session_.device());
-      if (flags_.dead < 0) {
-        return Run(RandomInputs(shape, options, at::kBFloat16), contenders, /*skip_gain=*/false);
+      if (flags_.dead >= 0) {
+        // Tiles are dead where the inputs say so and no others.
+        for (Contender& contender : contenders) SetSlopes(contender, 0);
+        return Run(DeadInputs(shape, options, flags_.dead), contenders, /*skip_gain=*/true);
       }
-      for (Contender& contender : contenders) LevelSlopes(contender);
-      return Run(DeadInputs(shape, options, flags_.dead), contenders, /*skip_gain=*/true);
+      Inputs inputs = RandomInputs(shape, options, at::kBFloat16);
+      if (flags_.slope >= 0) {
+        for (Contender& contender : contenders) SetSlopes(contender, flags_.slope);
+        inputs.name = absl::StrCat("slope ", flags_.slope);
+      }
+      return Run(inputs, contenders, flags_.slope >= 0);
     });
   }
 
@@ -254,7 +262,7 @@ absl::Status CompileAttention(const BenchFlags& flags) {
           for (const Shape& s : {shape, CheckShape(BenchKind::kAttention, shape)}) {
             const Inputs x = EmptyInputs(s, at::TensorOptions(at::kCPU).dtype(dtype));
             for (const Contender& c : ContendersOf(lists, causal, s.heads, at::kCPU)) {
-              add(x, c, flags.dead >= 0);
+              add(x, c, flags.dead >= 0 || flags.slope >= 0);
             }
           }
           return absl::OkStatus();

@@ -60,10 +60,11 @@ class DeviceSession {
   int64_t wrong_ = 0;
 };
 
-// The problem of the check before `shape` is timed: one sequence of at most 500 queries, no multiple
-// of a tile, after 300 keys more. Without these the first rows see a handful of keys, and where they
-// divide by a denominator near 0 (softpick, scores near 0) the largest error of a problem is the
-// luck of one rounding, in LibTorch's operators too; tests/attention/gpu_kernel_test.cc has them.
+// The problem of the check before `shape` is timed: one sequence of at most 500 queries, no
+// multiple of a tile, after 300 keys more. Without these the first rows see a handful of keys, and
+// where they divide by a denominator near 0 (softpick, scores near 0) the largest error of a
+// problem is the luck of one rounding, in LibTorch's operators too;
+// tests/attention/gpu_kernel_test.cc has them.
 Shape CheckShape(BenchKind kind, Shape shape);
 
 // The device that `flags` ask for; InvalidArgument when it is not there.

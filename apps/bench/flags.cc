@@ -41,6 +41,14 @@ absl::StatusOr<std::vector<std::string>> Variants(const BenchFlags& flags) {
   const auto skips = [](const std::string& name) {
     return Weightings()[*FindWeighting(name)].traits.exact_zeros;
   };
+  const auto slopes = [&](const std::string& name) {
+    const auto learned = Weightings()[*FindWeighting(name)].learned;
+    return std::any_of(learned.begin(), learned.end(),
+                       [](const Learned& p) { return std::string_view(p.name) == "slope"; });
+  };
+  const auto fits = [&](const std::string& name) {
+    return (flags.dead < 0 || skips(name)) && (flags.slope < 0 || slopes(name));
+  };
   std::vector<std::string> variants = flags.variants;
   for (const std::string& name : variants) {
     if (!FindWeighting(name)) return Unknown("variants", name, absl::StrJoin(all, ", "));
@@ -48,10 +56,13 @@ absl::StatusOr<std::vector<std::string>> Variants(const BenchFlags& flags) {
       return absl::InvalidArgumentError(
           absl::StrCat("--dead: ", name, " gives no score the weight 0, so no tile can be dead"));
     }
+    if (flags.slope >= 0 && !slopes(name)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--slope: the scores of ", name, " do not depend on distance"));
+    }
   }
   if (variants.empty()) {
-    std::copy_if(all.begin(), all.end(), std::back_inserter(variants),
-                 [&](const std::string& name) { return flags.dead < 0 || skips(name); });
+    std::copy_if(all.begin(), all.end(), std::back_inserter(variants), fits);
   }
   return variants;
 }
@@ -87,6 +98,9 @@ void BenchFlags::Declare(BenchKind kind, Cli& cli) {
   cli.Option("kv-heads", kv_heads, "key heads; 0 = as many as query heads");
   if (attention) {
     cli.Option("dead", dead, "share of tiles whose scores are all negative (CUDA); -1 = random");
+    cli.Option("slope", slope,
+               "what thresholded_relu takes from a score for each step of distance, in all heads; "
+               "timed without skipping too (CUDA); -1 = a start of training");
     cli.Option("inputs", inputs,
                "random, or trained:MODEL, the operands of a model's layers (CUDA)");
     cli.Option("text", text, "text file that the model reads; else its held-out data");
@@ -103,6 +117,10 @@ absl::StatusOr<BenchLists> ReadLists(const BenchFlags& flags) {
   if (flags.dead > 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("--dead: ", flags.dead, " is no share: 0 to 1, or -1 for random inputs"));
+  }
+  if (flags.slope >= 0 && (flags.dead >= 0 || flags.inputs != "random")) {
+    return absl::InvalidArgumentError(
+        "--slope is for random inputs: leave --dead and --inputs out");
   }
   BenchLists lists;
   ATTNLAB_ASSIGN_OR_RETURN(lists.variants, Variants(flags));

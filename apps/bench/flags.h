@@ -16,7 +16,8 @@ struct BenchFlags {
   std::string device = "auto", inputs = "random", text, out;
   std::vector<std::string> variants, kernels, dtypes, dims, tokens, masks;
   int64_t batch = 0, heads = 0, kv_heads = 0, runs = 15, threads = 0;
-  double dead = -1;  // none
+  double dead = -1;   // none
+  double slope = -1;  // the variant's own
   bool compile = false;
   int64_t arch = 90, jobs = 0;
   std::vector<std::string> command;  // argv

@@ -40,6 +40,10 @@ TEST(BenchCommandTest, NamesWhatItDoesNotKnow) {
 TEST(BenchCommandTest, RefusesWhatDoesNotGoTogether) {
   ExpectError({"attention", "--device", "cpu", "--dead", "0.5"}, kBadInput, "for a CUDA device");
   ExpectError({"attention", "--compile", "--dead", "1.5"}, kBadInput, "--dead: 1.5 is no share");
+  ExpectError({"attention", "--compile", "--slope", "0.1", "--variants", "relu"}, kBadInput,
+              "--slope: the scores of relu do not depend on distance");
+  ExpectError({"attention", "--compile", "--slope", "0.1", "--dead", "0.5"}, kBadInput,
+              "leave --dead and --inputs out");
   ExpectError({"attention", "--compile", "--dead", "0.5", "--variants", "softmax"}, kBadInput,
               "softmax gives no score the weight 0");
   ExpectError({"attention", "--compile", "--inputs", "trained"}, kBadInput,
