@@ -1,5 +1,5 @@
-// The implementations on a CUDA device, over the registry: against the float64 reference on the
-// CPU, in float64, float32 and bfloat16. Skips without a device.
+// The implementations on a CUDA device, over the registry: against the reference in float64, in
+// float64, float32 and bfloat16. Skips without a device.
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
@@ -48,7 +48,7 @@ TEST_P(GpuTest, AgreesWithTheReference) {
         const Operands operands = RandomOperands(dimensions, options, 2).To(path.type);
         options.implementation = "reference";
         const Results expected =
-            RunWithGradients(operands.To(at::kDouble, at::kCPU, true), options);
+            RunWithGradients(operands.To(at::kDouble, at::kCUDA, true), options);
         for (const char* implementation : {"blocked", "auto"}) {
           options.implementation = implementation;
           const Results ours = RunWithGradients(operands.To(path.type, at::kCUDA, true), options);
@@ -88,7 +88,7 @@ TEST_P(GpuTest, MaskedKeyOutshinesTheRow) {
   const Results ours = RunWithGradients(operands.To(at::kFloat, at::kCUDA, true), options);
   AttentionOptions reference = options;
   reference.implementation = "reference";
-  const Results expected = RunWithGradients(operands.To(at::kDouble, at::kCPU, true), reference);
+  const Results expected = RunWithGradients(operands.To(at::kDouble, at::kCUDA, true), reference);
   EXPECT_LT(Distance(ours.out, expected.out), 1e-4);
   for (size_t i = 0; i < ours.grads.size(); ++i) {
     EXPECT_LT(Distance(ours.grads[i], expected.grads[i]), 1e-3);
