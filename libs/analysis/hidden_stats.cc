@@ -86,6 +86,25 @@ void HiddenStats::AddSequence(absl::Span<const float> values) {
   ++ratio_sequences_;
 }
 
+void HiddenStats::Merge(const HiddenStats& other) {
+  ATTNLAB_CHECK(features_ == other.features_);
+  sequences_ += other.sequences_;
+  tokens_ += other.tokens_;
+  pooled_.Merge(other.pooled_);
+  histogram_.Merge(other.histogram_);
+  for (int64_t i = 0; i < features_; ++i) squares_[i] += other.squares_[i];
+  token_kurtosis_ += other.token_kurtosis_;
+  excess_kurtosis_ += other.excess_kurtosis_;
+  sequence_kurtosis_ += other.sequence_kurtosis_;
+  inf_norm_ += other.inf_norm_;
+  top_over_median_ += other.top_over_median_;
+  first_norm_ratio_ += other.first_norm_ratio_;
+  first_norm_over_mean_ += other.first_norm_over_mean_;
+  massive_ += other.massive_;
+  massive_relative_ += other.massive_relative_;
+  ratio_sequences_ += other.ratio_sequences_;
+}
+
 void HiddenStats::AddMagnitudes(absl::Span<const float> values) {
   scratch_.assign(values.begin(), values.end());
   for (float& value : scratch_) value = std::abs(value);

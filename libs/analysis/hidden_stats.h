@@ -37,6 +37,9 @@ class HiddenStats {
   // One sequence without its padding.
   void AddSequence(absl::Span<const float> values);  // [tokens, features]
 
+  // Those of other sequences, with as many features.
+  void Merge(const HiddenStats& other);
+
   const Moments& moments() const { return pooled_; }
   HiddenSummary Summary() const;
 

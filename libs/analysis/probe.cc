@@ -68,10 +68,17 @@ void AnalysisProbe::AddHidden(const at::Tensor& hidden, HiddenStats& stats) cons
   ATTNLAB_CHECK(hidden.size(0) == static_cast<int64_t>(batch_.lengths.size()) &&
                     hidden.size(1) == batch_.columns,
                 "the forward pass is not the announced batch");
-  for (int64_t row = 0; row < hidden.size(0); ++row) {
-    const at::Tensor sequence = CpuFloats(hidden.select(0, row).narrow(0, 0, batch_.lengths[row]));
-    stats.AddSequence(Floats(sequence));
-  }
+  const at::Tensor values = CpuFloats(hidden);
+  const int64_t rows = values.size(0), features = values.size(2);
+  std::vector<HiddenStats> parts(rows, HiddenStats(features));
+  at::parallel_for(0, rows, 1, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const auto begin = static_cast<size_t>(row * batch_.columns * features);
+      const auto count = static_cast<size_t>(batch_.lengths[row] * features);
+      parts[row].AddSequence(Floats(values).subspan(begin, count));
+    }
+  });
+  for (const HiddenStats& part : parts) stats.Merge(part);
 }
 
 void AnalysisProbe::OnHidden(int64_t index, const at::Tensor& hidden) {
@@ -93,6 +100,7 @@ void AnalysisProbe::OnAttention(int64_t layer, const at::Tensor& q, const at::Te
     AddWeights(layer, row, one(q), one(k), options, head_parameters);
     AddOutputs(layers_[layer], one(out), one(v));
   }
+  AddHidden(out.transpose(1, 2).flatten(2), layers_[layer].output);  // [B, T, H Dv]
 }
 
 void AnalysisProbe::AddWeights(int64_t layer, int64_t row,
@@ -134,7 +142,6 @@ void AnalysisProbe::AddOutputs(Layer& layer,
   for (size_t i = 0; i * size < values.size(); ++i) {
     layer.off[i % heads].Add(values.subspan(i * size, size));
   }
-  layer.output.AddSequence(values);
   if (out.size(2) < 2) return;
   for (int64_t head = 0; head < v.size(1); ++head) {
     const at::Tensor one = CpuFloats(v[0][head]);

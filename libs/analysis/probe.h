@@ -62,7 +62,7 @@ class AnalysisProbe : public ForwardProbe {
     HiddenStats output;
   };
 
-  void AddHidden(const at::Tensor& hidden, HiddenStats& stats) const;
+  void AddHidden(const at::Tensor& hidden, HiddenStats& stats) const;  // [B, T, features]
   void AddWeights(int64_t layer, int64_t row, const at::Tensor& q, const at::Tensor& k,
                   const AttentionOptions& options, const std::vector<at::Tensor>& head_parameters);
   void AddOutputs(Layer& layer, const at::Tensor& out, const at::Tensor& v) const;

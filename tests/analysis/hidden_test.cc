@@ -91,7 +91,9 @@ TEST(HiddenStats, RandomStatesAgainstTheFormulas) {
     std::vector<float> values = Draw(rng, length * kFeatures, 0.01, 0.002);
     values[3] = 120;   // a massive activation on the first token
     values[40] = -15;  // a relative one
-    stats.AddSequence(values);
+    HiddenStats part(kFeatures);  // by itself, as the sequences of a batch are
+    part.AddSequence(values);
+    stats.Merge(part);
     const std::vector<double> exact = Doubles(values);
     pooled.insert(pooled.end(), exact.begin(), exact.end());
     sequence_kurtosis.push_back(naive::BondarenkoKurtosis(exact));
