@@ -249,7 +249,8 @@ Section ProvenanceSection(const RunSet& set) {
 
 }  // namespace
 
-Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts) {
+Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts,
+                      const Published& published) {
   Document document;
   std::set<std::string> run_names;
   std::string newest;
@@ -276,6 +277,9 @@ Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts) {
       all{"All metrics", "", {}, {}};
   AddTable(EvalTable(set), tasks.blocks);
   for (Table& table : SweepTables(set)) AddTable(std::move(table), compression.blocks);
+  for (Table& table : PublishedTables(published, set)) {
+    AddTable(std::move(table), compression.blocks);
+  }
   for (Table& table : BenchTables(set)) AddTable(std::move(table), kernels.blocks);
   for (Table& table : StoredTables(set)) AddTable(std::move(table), stored.blocks);
   AddTable(MetricsTable(set), all.blocks);
@@ -289,15 +293,20 @@ Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts) {
 }
 
 absl::StatusOr<WrittenReport> WriteReport(const std::vector<std::string>& runs,
-                                          const std::string& bars, const std::string& out) {
+                                          const std::string& bars, const std::string& out,
+                                          const std::string& published) {
   if (runs.empty()) return absl::InvalidArgumentError("name at least one run");
   Bars all;
   if (!bars.empty()) {
     ATTNLAB_ASSIGN_OR_RETURN(all, LoadBars(bars));
   }
+  Published figures;
+  if (!published.empty()) {
+    ATTNLAB_ASSIGN_OR_RETURN(figures, LoadPublished(published));
+  }
   ATTNLAB_ASSIGN_OR_RETURN(const RunSet set, LoadRuns(runs));
   WrittenReport report{out + "/report.md", out + "/report.html", JudgeBars(all, set)};
-  const Document document = MakeDocument(set, report.verdicts);
+  const Document document = MakeDocument(set, report.verdicts, figures);
   ATTNLAB_ASSIGN_OR_RETURN(const std::string html, RenderHtml(document));
   std::error_code error;
   std::filesystem::create_directories(out, error);

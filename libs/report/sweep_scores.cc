@@ -157,6 +157,16 @@ std::vector<SweepScore> SweepScores(const RunResults& results) {
   return scores;
 }
 
+double MeanScore(const SweepScore& score, const std::vector<SweepPlace>& places,
+                 const std::string& method, const std::string& variant) {
+  double sum = 0, count = 0;
+  for (const auto& [pair, row] : RowsOf(score, places, method, variant)) {
+    sum += score.values[row];
+    ++count;
+  }
+  return count > 0 ? sum / count : kNone;
+}
+
 SweepComparison Compare(const SweepScore& score, const std::vector<SweepPlace>& places,
                         const std::string& method, const std::string& first,
                         const std::string& other, bool changes) {

@@ -31,6 +31,10 @@ struct SweepScore {
 // documents the mean over these tasks. Points into `results`.
 std::vector<SweepScore> SweepScores(const RunResults& results);
 
+// Over the rows of a method and variant, NaN when there are none.
+double MeanScore(const SweepScore& score, const std::vector<SweepPlace>& places,
+                 const std::string& method, const std::string& variant);
+
 struct SweepComparison {
   std::vector<double> differences;  // of the pairs that both variants have; their mean:
   double mean = std::numeric_limits<double>::quiet_NaN();

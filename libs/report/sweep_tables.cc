@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -27,20 +26,6 @@ std::vector<std::string> Distinct(const std::vector<SweepPlace>& places,
     }
   }
   return values;
-}
-
-// Over the rows of a method and variant.
-double Mean(const SweepScore& score, const std::vector<SweepPlace>& places,
-            const std::string& method, const std::string& variant) {
-  double sum = 0, count = 0;
-  for (size_t row = 0; row < places.size(); ++row) {
-    const SweepPlace& place = places[row];
-    if (place.method != method || place.variant != variant) continue;
-    if (std::isnan(score.values[row])) continue;
-    sum += score.values[row];
-    ++count;
-  }
-  return count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::string VerdictOf(const SweepComparison& comparison, bool higher_is_better,
@@ -98,7 +83,7 @@ Table ScoreTable(const SweepScore& score, const std::vector<SweepPlace>& places)
   for (const std::string& method : Distinct(places, &SweepPlace::method)) {
     std::vector<Cell> row = {{method, "", false}};
     for (const std::string& variant : variants) {
-      row.push_back({FormatNumber(Mean(score, places, method, variant)), "", false});
+      row.push_back({FormatNumber(MeanScore(score, places, method, variant)), "", false});
     }
     for (size_t i = 1; i < variants.size(); ++i) {
       const auto own = Compare(score, places, method, variants[0], variants[i], false),

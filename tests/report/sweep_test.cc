@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "libs/report/document.h"
 #include "libs/report/report.h"
 #include "tests/report/fake_runs.h"
+#include "tests/test_folder.h"
 
 namespace attnlab {
 namespace {
@@ -45,6 +47,69 @@ TEST(Sweep, ComparesVariants) {
             HasSubstr("| gptq | 4.500 | 5 | 0.5000 | 0.5000 to 0.5000 | softmax | softmax |"),
             HasSubstr("| kv | 2 | 2 | 0 | – | undecided | softmax (one draw) |"),
             HasSubstr("held_out loss")));
+}
+
+RunSet OneSweep() {
+  RunResults run = FakeRun("", 1);
+  run.tables["sweep"] = {{"variant", "", {}, {"softmax", "softmax", "softpick", "softpick"}},
+                         {"seed", "", {}, {"1", "1", "1", "1"}},
+                         {"method", "", {}, {"none", "hqq", "none", "hqq"}},
+                         {"settings", "", {}, {"", "bits=2", "", "bits=2"}},
+                         {"draw", "", {}, {"", "", "", ""}},
+                         {"arc_easy acc", "higher", {0.5, 0.25, 0.5, 0.75}, {}}};
+  RunSet set;
+  set.runs.push_back({std::move(run), "", "sweep", "#123456"});
+  set.groups.push_back({"sweep", "#123456", {0}});
+  return set;
+}
+
+TEST(Published, StandsBesideASweep) {
+  const TestFolder folder;
+  const std::string path = folder / "paper.toml";
+  std::ofstream(path) << R"([table.10]
+title = "Table 10: HQQ"
+variants = ["softmax", "softpick"]
+[table.10.row]
+"ARC-e acc, 2 bits" = {score = "arc_easy acc", method = "hqq bits=2", values = [0.2681, 0.3754]}
+"ARC-e acc, 3 bits" = {score = "arc_easy acc", method = "hqq bits=3", values = [0.5, 0.5]}
+"ARC-e acc, whole" = {score = "arc_easy acc", method = "none", values = [0.6, 0.5]}
+)";
+  const auto published = LoadPublished(path);
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_THAT(
+      RenderMarkdown(MakeDocument(OneSweep(), {}, *published)),
+      AllOf(
+          HasSubstr("Table 10: HQQ"),
+          HasSubstr("| ARC-e acc, 2 bits | 0.2681 | 0.3754 | 0.1073 | 0.2500 | 0.7500 | 0.5000 | "
+                    "yes |"),
+          HasSubstr("| ARC-e acc, 3 bits | 0.5000 | 0.5000 | 0 | – | – | – | not measured |"),
+          HasSubstr("| ARC-e acc, whole | 0.6000 | 0.5000 | −0.1000 | 0.5000 | 0.5000 | 0 | – |")));
+}
+
+TEST(Published, TheQuantizationPaperIsWhole) {
+  const auto paper = LoadPublished(std::string(ATTNLAB_SOURCE_DIR) +
+                                   "/experiments/softpick_quantization/paper.toml");
+  ASSERT_TRUE(paper.ok()) << paper.status();
+  EXPECT_EQ(paper->size(), 6);
+  EXPECT_EQ(paper->at("09").rows.size(), 36);
+  EXPECT_EQ(paper->at("12").rows.at("Wikitext ppl, 2 bits").values,
+            std::vector<double>({4660.08, 336.22}));
+}
+
+TEST(Published, BadFilesNameThePlace) {
+  const TestFolder folder;
+  const std::string path = folder / "paper.toml";
+  const auto error = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    return std::string(LoadPublished(path).status().message());
+  };
+  EXPECT_THAT(error(""), HasSubstr("no published figures"));
+  EXPECT_THAT(error("[table.1]\ntitle = \"x\""), HasSubstr("table.1: variants"));
+  EXPECT_THAT(error("[table.1]\nvariants = [\"a\", \"b\"]\n[table.1.row]\n"
+                    "x = {score = \"s\", method = \"m\", values = [1.0]}"),
+              HasSubstr("row \"x\": 1 values for 2 variants"));
+  EXPECT_THAT(error("[table.1]\nvariants = [\"a\", \"b\"]\nrow.x = {values = [1.0, 2.0]}"),
+              HasSubstr("score and method"));
 }
 
 // Scores that are means over documents: errors of their differences, and the mean over the tasks.
