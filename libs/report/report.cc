@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <set>
@@ -12,8 +11,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "libs/core/files.h"
-#include "libs/core/status.h"
 #include "libs/io/result_names.h"
 #include "libs/report/bench_tables.h"
 #include "libs/report/figures.h"
@@ -290,30 +287,6 @@ Document MakeDocument(const RunSet& set, const std::vector<Verdict>& verdicts,
   sections.push_back(std::move(all));
   sections.push_back(ProvenanceSection(set));
   return document;
-}
-
-absl::StatusOr<WrittenReport> WriteReport(const std::vector<std::string>& runs,
-                                          const std::string& bars, const std::string& out,
-                                          const std::string& published) {
-  if (runs.empty()) return absl::InvalidArgumentError("name at least one run");
-  Bars all;
-  if (!bars.empty()) {
-    ATTNLAB_ASSIGN_OR_RETURN(all, LoadBars(bars));
-  }
-  Published figures;
-  if (!published.empty()) {
-    ATTNLAB_ASSIGN_OR_RETURN(figures, LoadPublished(published));
-  }
-  ATTNLAB_ASSIGN_OR_RETURN(const RunSet set, LoadRuns(runs));
-  WrittenReport report{out + "/report.md", out + "/report.html", JudgeBars(all, set)};
-  const Document document = MakeDocument(set, report.verdicts, figures);
-  ATTNLAB_ASSIGN_OR_RETURN(const std::string html, RenderHtml(document));
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  if (error) return ErrnoStatus(error.value(), "create folder", out);
-  ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(report.markdown, RenderMarkdown(document)));
-  ATTNLAB_RETURN_IF_ERROR(WriteFileAtomically(report.html, html));
-  return report;
 }
 
 }  // namespace attnlab
