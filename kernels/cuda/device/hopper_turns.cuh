@@ -87,19 +87,20 @@ __device__ __forceinline__ bool IsLive(const BackwardParams& params, const Work&
   return LiveBits(params.args, work.batch, head).Any(tile * kPerTile, kPerTile, work.tile);
 }
 
-// The turn of a block of keys at a query tile of `head`; the lower come first.
-//
-// Where each key head has one query head, it is a place in one list: first blocks of pairs before
-// second ones, among either the inner pairs before the outer ones; unpaired blocks from the last
-// keys to the first. Under a causal mask all first blocks reach a tile at the same time, and so do
-// all second ones; a pair that has waited once for those inside it is late by as much from then on
-// and does not wait again. Where query heads share, blocks of pairs come in the order in which they
-// would reach the tile if all pairs started together and none waited.
+// Whether turns are places in one list for all query tiles of a head.
 __device__ __forceinline__ bool AreListed(const BackwardParams& params) {
   return params.args.shape.heads == params.args.shape.kv_heads ||
          !KeyBlocks::ArePaired(params.schedule);
 }
 
+// The turn of a block of keys at a query tile of `head`; the lower come first.
+//
+// Where each key head has one query head, turns are places in a list: first blocks of pairs before
+// second ones, among either the inner pairs before the outer ones; unpaired blocks from the last
+// keys to the first. Under a causal mask all first blocks reach a tile at the same time, and so do
+// all second ones; a pair that has waited once for those inside it is late by as much from then on
+// and does not wait again. Where query heads share, blocks of pairs come in the order in which they
+// would reach the tile if all pairs started together and none waited.
 __device__ __forceinline__ int TurnOf(const BackwardParams& params, const Work& work, int head,
                                       int tile) {
   const Schedule& schedule = params.schedule;
