@@ -17,19 +17,19 @@
 namespace attnlab {
 
 struct CalibrationSet {
-  std::string source;
-  int64_t sequences = CalibrationOptions().sequences, sequence_length = 0;
+  CalibrationOptions text;  // but its seed
   std::vector<int64_t> seeds = {0};
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {
-    visit("source", source,
-          "folder that `prepare` wrote; empty: the training text of the model's run");
-    visit("sequences", sequences, "how many sequences are looked at");
-    visit("sequence_length", sequence_length, "their tokens; 0 = as the model was trained");
+    text.ForEachOfText(visit);
     visit("seeds", seeds, "the draws: which sequences, a row each");
   }
-  CalibrationOptions Draw(int64_t seed) const { return {source, sequences, sequence_length, seed}; }
+  CalibrationOptions Draw(int64_t seed) const {
+    CalibrationOptions options = text;
+    options.seed = seed;
+    return options;
+  }
 };
 
 struct SweepConfig {

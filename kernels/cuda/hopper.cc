@@ -149,6 +149,67 @@ Instance HopperInstance(const Problem& problem, HopperKernel kernel) {
   return instance;
 }
 
+// Operands of a backward kernel: tiles of so many rows of queries and of keys.
+std::string EncodeOperands(const BackwardArgs& args, int query_rows, int key_rows,
+                           hopper::BackwardParams& params) {
+  const Shape& shape = args.shape;
+  std::string error = Encode(args, args.q, shape.heads, shape.queries, query_rows, params.q);
+  if (error.empty()) {
+    error = Encode(args, args.out_grad, shape.heads, shape.queries, query_rows, params.out_grad);
+  }
+  if (error.empty()) error = Encode(args, args.k, shape.kv_heads, shape.keys, key_rows, params.k);
+  if (error.empty()) error = Encode(args, args.v, shape.kv_heads, shape.keys, key_rows, params.v);
+  return error;
+}
+
+// Elements of a backward kernel's operands in shared memory: the warpgroups' own 64 rows, and the
+// tiles that pass by, two operands each.
+int64_t OperandElements(const Shape& shape, const Tiles& tiles) {
+  return 2 * shape.head_dim * (64 * tiles.groups + tiles.stages * tiles.rows);
+}
+
+// dK and dV, and, unless heads learn, sums of dQ.
+std::string RunKeyBlocks(const BackwardArgs& args, const DeviceInfo& device,
+                         hopper::BackwardParams& params) {
+  const Shape& shape = args.shape;
+  const Tiles tiles = TilesOf(HopperKernel::kBackward, shape.head_dim);
+  std::string error = EncodeOperands(args, tiles.rows, 64, params);
+  if (error.empty()) {
+    error = Encode(args, args.k_grad, shape.kv_heads, shape.keys, 64, params.k_grad);
+  }
+  if (error.empty()) {
+    error = Encode(args, args.v_grad, shape.kv_heads, shape.keys, 64, params.v_grad);
+  }
+  if (!error.empty()) return error;
+  params.schedule = KeySchedule(shape, CeilDiv(shape.keys, 64 * tiles.groups), device);
+  const int64_t score_grads = int64_t{2} * 64 * tiles.groups * tiles.rows;
+  const int64_t sums = shape.head_dim * tiles.rows * static_cast<int64_t>(sizeof(float));
+  const int row_bytes = static_cast<int>(sizeof(RowStatistic) + sizeof(RowMap));
+  return Run(args, HopperInstance(args, HopperKernel::kBackward), "HopperBackward",
+             LaunchOf(KeyThreadBlocks(params.schedule, device), tiles.groups,
+                      OperandElements(shape, tiles) + score_grads,
+                      tiles.stages * tiles.rows * row_bytes + static_cast<int>(sums)),
+             &params);
+}
+
+// dQ and the gradients of what heads learn.
+std::string RunLearningQueries(const BackwardArgs& args, const DeviceInfo& device,
+                               hopper::BackwardParams& params) {
+  const Shape& shape = args.shape;
+  const Tiles tiles = TilesOf(HopperKernel::kQueries, shape.head_dim);
+  std::string error = EncodeOperands(args, 64, tiles.rows, params);
+  if (!error.empty()) return error;
+  params.schedule =
+      ScheduleOf(params.query_tiles, shape.batch, shape.heads, 2 * shape.keys * shape.head_dim,
+                 shape.heads / shape.kv_heads, device);
+  const Instance instance = HopperInstance(args, HopperKernel::kQueries);
+  error = Run(args, instance, "HopperQueries",
+              LaunchOf(std::min(params.schedule.count, device.multiprocessors), tiles.groups,
+                       OperandElements(shape, tiles)),
+              &params);
+  return error.empty() ? RunSumLearned(instance, params) : error;
+}
+
 }  // namespace
 
 bool HopperTakes(const Problem& problem, int arch) {
@@ -198,65 +259,17 @@ int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo&) {
 }
 
 std::string HopperBackward(const BackwardArgs& args, const DeviceInfo& device) {
-  const Shape& shape = args.shape;
   hopper::BackwardParams params;
   static_cast<BackwardParams&>(params) = BackwardParamsOf(args, QueryTile(args), !Learns(args));
-  // A warpgroup's own 64 rows, and the tiles that pass by.
-  const auto encode = [&](int query_rows, int key_rows) {
-    std::string wrong = Encode(args, args.q, shape.heads, shape.queries, query_rows, params.q);
-    if (wrong.empty()) {
-      wrong = Encode(args, args.out_grad, shape.heads, shape.queries, query_rows, params.out_grad);
-    }
-    if (wrong.empty()) wrong = Encode(args, args.k, shape.kv_heads, shape.keys, key_rows, params.k);
-    if (wrong.empty()) wrong = Encode(args, args.v, shape.kv_heads, shape.keys, key_rows, params.v);
-    return wrong;
-  };
-  const auto elements = [&](const Tiles& tiles) {
-    return 2 * shape.head_dim * (64 * tiles.groups + tiles.stages * tiles.rows);
-  };
-
   std::string error = RunStatistics(HopperInstance(args, HopperKernel::kStatistics), params);
+  if (error.empty()) error = RunKeyBlocks(args, device, params);
   if (!error.empty()) return error;
-
-  const Tiles keys = TilesOf(HopperKernel::kBackward, shape.head_dim);
-  error = encode(keys.rows, 64);
-  if (error.empty())
-    error = Encode(args, args.k_grad, shape.kv_heads, shape.keys, 64, params.k_grad);
-  if (error.empty())
-    error = Encode(args, args.v_grad, shape.kv_heads, shape.keys, 64, params.v_grad);
-  if (!error.empty()) return error;
-  params.schedule = KeySchedule(shape, CeilDiv(shape.keys, 64 * keys.groups), device);
-  const int row_bytes = static_cast<int>(sizeof(RowStatistic) + sizeof(RowMap));
-  const int64_t score_grads = int64_t{2} * 64 * keys.groups * keys.rows;
-  const int64_t sums = shape.head_dim * keys.rows * static_cast<int64_t>(sizeof(float));
-  const Instance instance = HopperInstance(args, HopperKernel::kBackward);
-  error = Run(
-      args, instance, "HopperBackward",
-      LaunchOf(KeyThreadBlocks(params.schedule, device), keys.groups, elements(keys) + score_grads,
-               keys.stages * keys.rows * row_bytes + static_cast<int>(sums)),
-      &params);
-  if (!error.empty()) return error;
-  if (!Learns(args)) {
-    return Run(args, instance, "HopperQueryGradients",
-               {{static_cast<unsigned>(params.query_tiles), static_cast<unsigned>(shape.heads),
-                 static_cast<unsigned>(shape.batch)},
-                256},
-               &params);
-  }
-
-  const Tiles queries = TilesOf(HopperKernel::kQueries, shape.head_dim);
-  error = encode(64, queries.rows);
-  if (!error.empty()) return error;
-  params.schedule =
-      ScheduleOf(params.query_tiles, shape.batch, shape.heads, 2 * shape.keys * shape.head_dim,
-                 shape.heads / shape.kv_heads, device);
-  const Instance learning = HopperInstance(args, HopperKernel::kQueries);
-  error = Run(args, learning, "HopperQueries",
-              LaunchOf(std::min(params.schedule.count, device.multiprocessors), queries.groups,
-                       elements(queries)),
-              &params);
-  if (!error.empty()) return error;
-  return RunSumLearned(learning, params);
+  if (Learns(args)) return RunLearningQueries(args, device, params);
+  return Run(args, HopperInstance(args, HopperKernel::kBackward), "HopperQueryGradients",
+             {{static_cast<unsigned>(params.query_tiles), static_cast<unsigned>(args.shape.heads),
+               static_cast<unsigned>(args.shape.batch)},
+              256},
+             &params);
 }
 
 std::vector<Instance> HopperForwardInstances(const Problem& problem, int) {

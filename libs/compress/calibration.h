@@ -21,11 +21,16 @@ struct CalibrationOptions {
 
   template <class Visitor>
   void ForEach(Visitor&& visit) {
+    ForEachOfText(visit);
+    visit("seed", seed, "which sequences: the draw");
+  }
+  // Without the draw.
+  template <class Visitor>
+  void ForEachOfText(Visitor&& visit) {
     visit("source", source,
           "folder that `prepare` wrote; empty: the training text of the model's run");
     visit("sequences", sequences, "how many sequences are looked at");
     visit("sequence_length", sequence_length, "their tokens; 0 = as the model was trained");
-    visit("seed", seed, "which sequences: the draw");
   }
 };
 

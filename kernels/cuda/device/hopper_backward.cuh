@@ -136,20 +136,13 @@ __device__ void AddSums(const BackwardParams& params, Storage& storage, int firs
   }
 }
 
-struct Consumer {
-  const BackwardParams& params;
-  Storage& storage;
-  const Variant variant;
-  const int group;
-  const int lane = threadIdx.x % 32;
-  const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
-  RingPlace<kStages> place;
+struct Consumer : Multiplier<Storage> {
+  using Multiplier<Storage>::Multiplier;
+
   uint32_t keys_parity = 0;
   uint32_t sums_parity = 1;
   int buffer = 0;  // of score_grad
 
-  Mask mask;
-  int queries, keys;
   float slope;
   int own_key;  // of this thread's first row
   float k_grad[kDim / 2];
@@ -159,14 +152,6 @@ struct Consumer {
   uint32_t weights[kParts][16];
   uint32_t grads[kParts][16];
   float q_grad[32];
-
-  __device__ Consumer(const BackwardParams& params, Storage& storage, int group)
-      : params(params),
-        storage(storage),
-        variant(WithConstants<Variant>(params.args.constants)),
-        group(group),
-        queries(static_cast<int>(params.args.shape.queries)),
-        keys(static_cast<int>(params.args.shape.keys)) {}
 
   // Scores of a part to weights and gradients, packed. Columns are queries from `first` on.
   template <bool kPartial, bool kUsed>

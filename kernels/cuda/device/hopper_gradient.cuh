@@ -32,4 +32,28 @@ struct LiveBits {
   }
 };
 
+// A warpgroup that multiplies: its place in the block, where it is in the ring of stages, the mask
+// of its sequence.
+template <class Storage>
+struct Multiplier {
+  const BackwardParams& params;
+  Storage& storage;
+  const Variant variant;
+  const int group;
+  const int lane = threadIdx.x % 32;
+  const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+  RingPlace<kStages> place;
+
+  Mask mask;
+  int queries, keys;
+
+  __device__ Multiplier(const BackwardParams& params, Storage& storage, int group)
+      : params(params),
+        storage(storage),
+        variant(WithConstants<Variant>(params.args.constants)),
+        group(group),
+        queries(static_cast<int>(params.args.shape.queries)),
+        keys(static_cast<int>(params.args.shape.keys)) {}
+};
+
 }  // namespace attnlab::hopper

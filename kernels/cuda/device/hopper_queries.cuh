@@ -74,18 +74,11 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
   }
 }
 
-struct Consumer {
-  const BackwardParams& params;
-  Storage& storage;
-  const Variant variant;
-  const int group;
-  const int lane = threadIdx.x % 32;
-  const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
-  RingPlace<kStages> place;
+struct Consumer : Multiplier<Storage> {
+  using Multiplier<Storage>::Multiplier;
+
   uint32_t query_parity = 0;
 
-  Mask mask;
-  int queries, keys;
   RowLimits limits[2];
   ScoreMap map[2];
   RowStatistic statistic[2];
@@ -94,14 +87,6 @@ struct Consumer {
   float s[kKeyTile / 2];
   float dp[kKeyTile / 2];
   uint32_t grads[kKeyTile / 4];
-
-  __device__ Consumer(const BackwardParams& params, Storage& storage, int group)
-      : params(params),
-        storage(storage),
-        variant(WithConstants<Variant>(params.args.constants)),
-        group(group),
-        queries(static_cast<int>(params.args.shape.queries)),
-        keys(static_cast<int>(params.args.shape.keys)) {}
 
   __device__ __forceinline__ int Query(const Work& work, int r) const {
     return work.tile * kQueryTile + group * 64 + warp_row + 8 * r;
