@@ -9,7 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
-#include <set>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "apps/cli.h"
@@ -19,8 +19,8 @@
 namespace attnlab {
 namespace {
 
-// Starts work(index) in a child; its process id, or -1.
-pid_t Start(size_t index, const std::function<absl::Status(size_t)>& work) {
+// Starts work() in a child; its process id, or -1.
+pid_t Start(const std::function<absl::Status()>& work) {
   std::fflush(stdout);
   const pid_t parent = getpid();
   const pid_t child = fork();
@@ -28,7 +28,7 @@ pid_t Start(size_t index, const std::function<absl::Status(size_t)>& work) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(kExitFailed);
   SetProgressLines(true);
-  const int code = Cli::Guard([&] { return work(index); });
+  const int code = Cli::Guard(work);
   std::fflush(stdout);
   _exit(code);
 }
@@ -43,27 +43,32 @@ absl::Status Summary(size_t failed, size_t count, int worst) {
 
 }  // namespace
 
-absl::Status RunJobs(size_t count, int64_t jobs, const std::function<absl::Status(size_t)>& work,
-                     const std::function<bool()>& stop) {
-  if (jobs <= 1 || count <= 1) {
-    for (size_t i = 0; i < count; ++i) ATTNLAB_RETURN_IF_ERROR(work(i));
+absl::Status RunJobs(const Jobs& jobs) {
+  const auto done = [&](size_t i) { return jobs.done ? jobs.done(i) : absl::OkStatus(); };
+  const size_t count = jobs.count;
+  if (jobs.at_once <= 1) {
+    for (size_t i = 0; i < count; ++i) {
+      if (jobs.stop()) return absl::CancelledError("stopped by a signal; go on with --resume");
+      ATTNLAB_RETURN_IF_ERROR(jobs.work(i));
+      ATTNLAB_RETURN_IF_ERROR(done(i));
+    }
     return absl::OkStatus();
   }
-  std::set<pid_t> running;
+  std::map<pid_t, size_t> running;
   size_t next = 0, failed = 0;
   int worst = 0;
   bool told = false;
   while (next < count || !running.empty()) {
-    if (stop() && !told) {
+    if (jobs.stop() && !told) {
       told = true;
       failed += count - next;
       next = count;
-      for (const pid_t child : running) kill(child, SIGTERM);
+      for (const auto& [child, index] : running) kill(child, SIGTERM);
     }
-    while (next < count && static_cast<int64_t>(running.size()) < jobs) {
-      const pid_t child = Start(next, work);
+    while (next < count && static_cast<int64_t>(running.size()) < jobs.at_once) {
+      const pid_t child = Start([&] { return jobs.work(next); });
       if (child < 0) return ErrnoStatus(errno, "start", "a process");
-      running.insert(child);
+      running[child] = next;
       ++next;
     }
     int state = 0;
@@ -73,7 +78,12 @@ absl::Status RunJobs(size_t count, int64_t jobs, const std::function<absl::Statu
       nanosleep(&pause, nullptr);
       continue;
     }
-    if (running.erase(ended) == 0 || (WIFEXITED(state) && WEXITSTATUS(state) == 0)) continue;
+    const auto job = running.extract(ended);
+    if (job.empty()) continue;
+    if (WIFEXITED(state) && WEXITSTATUS(state) == 0) {
+      ATTNLAB_RETURN_IF_ERROR(done(job.mapped()));
+      continue;
+    }
     ++failed;
     worst = std::max(worst, WIFEXITED(state) ? WEXITSTATUS(state) : int{kExitFailed});
   }

@@ -9,12 +9,20 @@
 
 namespace attnlab {
 
-// Runs work(0) ... work(count - 1), at most `jobs` at the same time. With one job they run here, in
-// order, and the first error ends it; with more each runs in a child process, an error is logged
-// there and the others go on. A child ends with this process; `stop` is asked now and then, and
-// once it is true the children get SIGTERM and no further one starts. Call it before anything has
-// started threads: children are forks.
-absl::Status RunJobs(size_t count, int64_t jobs, const std::function<absl::Status(size_t)>& work,
-                     const std::function<bool()>& stop);
+struct Jobs {
+  size_t count = 0;
+  int64_t at_once = 1;
+  std::function<absl::Status(size_t)> work;
+  // Called here, one at a time, for each piece that ended well. May be empty.
+  std::function<absl::Status(size_t)> done;
+  // Asked now and then; once it is true no further piece starts.
+  std::function<bool()> stop;
+};
+
+// Runs work(0) ... work(count - 1), at most `at_once` at the same time. With one at a time they run
+// here, in order, and the first error ends it; with more each runs in a child process, an error is
+// logged there and the others go on. A child ends with this process and gets SIGTERM when `stop` is
+// true. Call it before anything has started threads or asked for a GPU: children are forks.
+absl::Status RunJobs(const Jobs& jobs);
 
 }  // namespace attnlab

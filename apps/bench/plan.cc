@@ -70,9 +70,8 @@ absl::Status CompileKernels(BenchKind kind, const std::vector<Problem>& problems
     }
   }
   LogInfo(absl::StrCat(instances.size(), " kernels for sm_", arch, ", ", jobs, " at a time"));
-  return RunJobs(
-      instances.size(), jobs, [&](size_t i) { return Compile(instances[i], i, instances.size()); },
-      [] { return false; });
+  const auto compile = [&](size_t i) { return Compile(instances[i], i, instances.size()); };
+  return RunJobs({instances.size(), jobs, compile, {}, [] { return false; }});
 }
 
 #else

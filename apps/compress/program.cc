@@ -26,6 +26,7 @@ struct Flags {
   std::vector<std::string> values;  // of CompressProgram::flags
   std::vector<std::string> sets;
   CalibrationOptions calibration;
+  int64_t jobs = 1;
   bool measure_outputs = false, resume = false, list = false;
 };
 
@@ -121,7 +122,8 @@ absl::Status Run(const CompressProgram& program, const Flags& flags,
   const std::string stem = std::filesystem::path(flags.subject).stem().string();
   const std::string out = flags.out.empty() ? absl::StrCat("runs/", stem) : flags.out;
   CatchStopSignals();
-  ATTNLAB_RETURN_IF_ERROR(RunSweep(recipe, program.name, out, flags.resume, command_line));
+  ATTNLAB_RETURN_IF_ERROR(
+      RunSweep(recipe, program.name, out, flags.resume, flags.jobs, command_line));
   absl::PrintF("%s\n", out);
   return absl::OkStatus();
 }
@@ -153,6 +155,8 @@ int RunCompressProgram(const CompressProgram& program, int argc, char** argv) {
   cli.Option("precision", flags.precision,
              "of the passes over the calibration text: float32 or bfloat16");
   cli.Option("out", flags.out, "folder of the new model, or of the sweep (runs/RECIPE)");
+  cli.Option("jobs", flags.jobs,
+             "rows of a sweep that are computed at the same time, on the GPUs in turn");
   cli.Flag("resume", flags.resume, "go on with a sweep that was stopped");
   cli.Flag("list", flags.list, "show the methods with their settings and exit");
   const std::vector<std::string> command_line(argv, argv + argc);

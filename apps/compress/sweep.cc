@@ -1,14 +1,18 @@
 #include "apps/compress/sweep.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "apps/compress/job.h"
 #include "apps/compress/rows.h"
 #include "apps/compress/sweep_plan.h"
+#include "apps/jobs.h"
 #include "apps/subject.h"
 #include "libs/core/log.h"
 #include "libs/core/status.h"
@@ -24,78 +28,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Sweep {
- public:
-  Sweep(SweepPlan plan, std::string kind)
-      : config_(std::move(plan.config)),
-        text_(std::move(plan.text)),
-        kind_(std::move(kind)),
-        cells_(std::move(plan.cells)) {}
-
-  absl::Status Open(const std::string& out, bool resume,
-                    const std::vector<std::string>& command_line);
-  absl::Status Run();
-
- private:
-  absl::Status RunCell(const SweepCell& cell);
-  // The documents of a score of the next row, as a column of the table `name`.
-  absl::Status AddExamples(const std::string& name, const std::vector<double>& values);
-
-  const SweepConfig config_;
-  const std::string text_, kind_;
-  std::vector<SweepCell> cells_;
-  std::unique_ptr<ResultsWriter> results_;
-  RowTable rows_;
+// A row and the documents of its scores that are means over documents, by "TASK METRIC".
+struct SweepRow {
+  RowTable::Row row;
+  std::map<std::string, std::vector<double>> examples;
 };
 
-absl::Status Sweep::Open(const std::string& out, bool resume,
-                         const std::vector<std::string>& command_line) {
-  const std::string path = out + "/results.h5";
-  std::error_code error;
-  if (!fs::exists(path, error)) {
-    fs::create_directories(out, error);
-    if (error) return ErrnoStatus(error.value(), "cannot make the folder", out);
-    ATTNLAB_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config_.device));
-    Provenance provenance = MachineProvenance(device, command_line);
-    provenance.recipe = text_;
-    ATTNLAB_ASSIGN_OR_RETURN(results_,
-                             ResultsWriter::Create(path, {kind_, config_.name, ""}, provenance));
-    return absl::OkStatus();
-  }
-  if (!resume) {
-    return absl::AlreadyExistsError(
-        absl::StrCat(out, " is there already; go on with --resume, or give --out another folder"));
-  }
-  ATTNLAB_ASSIGN_OR_RETURN(const RunResults before, ReadResults(path));
-  if (before.status == "finished") {
-    LogInfo(absl::StrCat(out, " is finished; nothing to do"));
-    cells_.clear();
-    return absl::OkStatus();
-  }
-  ATTNLAB_ASSIGN_OR_RETURN(results_, ResultsWriter::Reopen(path, 0));
-  if (results_->results().provenance.recipe != text_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(out, " is of another recipe; its own stands in /provenance/recipe of ", path,
-                     "; give --out another folder"));
-  }
-  const auto& tables = results_->results().tables;
-  if (const auto it = tables.find(names::kSweepTable); it != tables.end())
-    rows_ = RowTable(it->second);
-  return absl::OkStatus();
-}
-
-absl::Status Sweep::RunCell(const SweepCell& cell) {
+absl::StatusOr<SweepRow> ScoreCell(const SweepConfig& config, const SweepCell& cell) {
   SubjectOptions options;
   options.model = cell.model;
-  options.data = config_.data;
-  options.task_files = ReadsTaskFiles(config_.tasks);
-  options.device = config_.device;
-  options.precision = config_.precision;
-  options.limit = config_.limit;
+  options.data = config.data;
+  options.task_files = ReadsTaskFiles(config.tasks);
+  options.device = config.device;
+  options.precision = config.precision;
+  options.limit = config.limit;
   ATTNLAB_ASSIGN_OR_RETURN(Subject subject, OpenSubject(options));
   ATTNLAB_ASSIGN_OR_RETURN(const at::ScalarType dtype, LoadModelType(subject.folder));
 
-  RowTable::Row row;
+  SweepRow result;
+  RowTable::Row& row = result.row;
   row.texts = cell.Key();
   row.texts.insert(row.texts.begin() + 1, {"variant", subject.model->config().attention.weighting});
   row.texts.insert(row.texts.begin() + 2, {"seed", absl::StrCat(subject.seed)});
@@ -118,64 +69,191 @@ absl::Status Sweep::RunCell(const SweepCell& cell) {
   context.model = subject.model.get();
   context.tokenizer = subject.tokenizer.get();
   context.held_out = subject.held_out.get();
-  context.data = config_.data;
-  context.limit = config_.limit;
-  context.harness = config_.harness;
+  context.data = config.data;
+  context.limit = config.limit;
+  context.harness = config.harness;
   context.forward = subject.forward;
-  for (const std::string& task : config_.tasks) {
+  for (const std::string& task : config.tasks) {
     ATTNLAB_ASSIGN_OR_RETURN(const TaskOutcome outcome, RunTask(task, context));
     for (const EvalScore& score : outcome.scores) {
       const std::string name = absl::StrCat(score.task, " ", score.metric);
       add(name, score.higher_is_better ? "higher" : "lower", score.score);
       if (std::isnan(score.standard_error)) continue;
       add(absl::StrCat(name, " stderr"), "", score.standard_error);
-      if (score.per_example.empty()) continue;
-      ATTNLAB_RETURN_IF_ERROR(
-          AddExamples(absl::StrCat(names::kSweepExamples, name), score.per_example));
+      if (!score.per_example.empty()) result.examples[name] = score.per_example;
     }
   }
-  rows_.Add(row);
-  results_->WriteTable(names::kSweepTable, rows_.columns());
-  return results_->Flush();
+  return result;
 }
 
-absl::Status Sweep::AddExamples(const std::string& name, const std::vector<double>& values) {
-  std::vector<Column> columns;
-  const auto& tables = results_->results().tables;
-  if (const auto it = tables.find(name); it != tables.end()) columns = it->second;
-  if (!columns.empty() && columns[0].size() != values.size()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(name, ": ", values.size(), " documents, but ", columns[0].size(),
-                     " in the rows before; the task files changed since the sweep began"));
+// results.h5 of a sweep. Rows come from jobs that may run side by side: each leaves its row in a
+// file of its own beside it, of the same form, and rows are taken over in the recipe's order.
+class Sweep {
+ public:
+  Sweep(const SweepPlan& plan, const std::string& kind, const std::string& out,
+        const std::vector<std::string>& command_line)
+      : plan_(plan), kind_(kind), out_(out), command_line_(command_line) {}
+
+  // Makes the file unless it is there, or says why it cannot be gone on with.
+  absl::Status Create(bool resume) const;
+  // True when there is nothing left to do.
+  absl::StatusOr<bool> Open();
+
+  // The cells without a row, in order.
+  const std::vector<const SweepCell*>& missing() const { return missing_; }
+  // Computes the row of a missing cell and leaves its file.
+  absl::Status Score(size_t index) const;
+  // Takes over the rows whose files are there, as far as none is missing before them; with `gaps`
+  // all of them.
+  absl::Status TakeRows(bool gaps);
+  absl::Status Finish() { return results_->Finish("finished"); }
+
+ private:
+  std::string Path() const { return absl::StrCat(out_, "/results.h5"); }
+  std::string RowPath(const SweepCell& cell) const {
+    return absl::StrCat(out_, "/row-", &cell - plan_.cells.data() + 1, ".h5");
   }
-  columns.push_back({absl::StrCat(rows_.size()), "", values, {}});
-  results_->WriteTable(name, columns);
+  absl::StatusOr<std::unique_ptr<ResultsWriter>> NewFile(const std::string& path) const;
+  absl::Status TakeRow(const RunResults& row);
+
+  const SweepPlan& plan_;
+  const std::string kind_, out_;
+  const std::vector<std::string> command_line_;
+  std::unique_ptr<ResultsWriter> results_;
+  RowTable rows_;
+  std::vector<const SweepCell*> missing_;
+};
+
+absl::StatusOr<std::unique_ptr<ResultsWriter>> Sweep::NewFile(const std::string& path) const {
+  ATTNLAB_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(plan_.config.device));
+  Provenance provenance = MachineProvenance(device, command_line_);
+  provenance.recipe = plan_.text;
+  return ResultsWriter::Create(path, {kind_, plan_.config.name, ""}, provenance);
+}
+
+absl::Status Sweep::Create(bool resume) const {
+  std::error_code error;
+  if (!fs::exists(Path(), error)) {
+    fs::create_directories(out_, error);
+    if (error) return ErrnoStatus(error.value(), "cannot make the folder", out_);
+    return NewFile(Path()).status();
+  }
+  if (resume) return absl::OkStatus();
+  return absl::AlreadyExistsError(
+      absl::StrCat(out_, " is there already; go on with --resume, or give --out another folder"));
+}
+
+absl::StatusOr<bool> Sweep::Open() {
+  ATTNLAB_ASSIGN_OR_RETURN(const RunResults before, ReadResults(Path()));
+  if (before.status == "finished") return true;
+  if (before.provenance.recipe != plan_.text) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(out_, " is of another recipe; its own stands in /provenance/recipe of ",
+                     Path(), "; give --out another folder"));
+  }
+  ATTNLAB_ASSIGN_OR_RETURN(results_, ResultsWriter::Reopen(Path(), 0));
+  if (const auto it = before.tables.find(names::kSweepTable); it != before.tables.end())
+    rows_ = RowTable(it->second);
+  ATTNLAB_RETURN_IF_ERROR(TakeRows(/*gaps=*/true));
+  for (const SweepCell& cell : plan_.cells) {
+    if (!rows_.Has(cell.Key())) missing_.push_back(&cell);
+  }
+  return false;
+}
+
+absl::Status Sweep::Score(size_t index) const {
+  const SweepCell& cell = *missing_[index];
+  LogInfo(absl::StrCat("row ", plan_.cells.size() - missing_.size() + index + 1, " of ",
+                       plan_.cells.size(), ": ", cell.Name()));
+  absl::StatusOr<SweepRow> scored = ScoreCell(plan_.config, cell);
+  if (!scored.ok()) return Annotate(scored.status(), cell.Name());
+  std::error_code error;
+  fs::remove(RowPath(cell), error);  // of a job that was stopped
+  ATTNLAB_ASSIGN_OR_RETURN(const auto file, NewFile(RowPath(cell)));
+  RowTable row;
+  row.Add(scored->row);
+  file->WriteTable(names::kSweepTable, row.columns());
+  for (const auto& [name, values] : scored->examples) {
+    file->WriteTable(absl::StrCat(names::kSweepExamples, name), {{"", "", values, {}}});
+  }
+  return file->Finish("finished");
+}
+
+absl::Status Sweep::TakeRows(bool gaps) {
+  for (const SweepCell& cell : plan_.cells) {
+    if (rows_.Has(cell.Key())) continue;
+    const std::string path = RowPath(cell);
+    const absl::StatusOr<RunResults> row = ReadResults(path);
+    const bool finished = row.ok() && row->status == "finished" &&
+                          row->provenance.recipe == plan_.text &&
+                          row->tables.contains(names::kSweepTable);
+    if (!finished && !gaps) break;
+    if (!finished) continue;
+    ATTNLAB_RETURN_IF_ERROR(Annotate(TakeRow(*row), path));
+    std::error_code error;
+    fs::remove(path, error);
+  }
   return absl::OkStatus();
 }
 
-absl::Status Sweep::Run() {
-  size_t done = 0;
-  for (const SweepCell& cell : cells_) {
-    ++done;
-    if (rows_.Has(cell.Key())) continue;
-    if (StopRequested()) {
-      return absl::CancelledError("stopped by a signal; go on with --resume");
+absl::Status Sweep::TakeRow(const RunResults& row) {
+  RowTable::Row values;
+  for (const Column& column : row.tables.at(names::kSweepTable)) {
+    if (column.size() != 1) return absl::DataLossError("not the file of one row; remove it");
+    if (column.texts.empty()) {
+      values.numbers.push_back({column.name, column.unit, column.numbers[0]});
+    } else {
+      values.texts.push_back({column.name, column.texts[0]});
     }
-    LogInfo(absl::StrCat("row ", done, " of ", cells_.size(), ": ", cell.Name()));
-    ATTNLAB_RETURN_IF_ERROR(Annotate(RunCell(cell), cell.Name()));
   }
-  return results_ == nullptr ? absl::OkStatus() : results_->Finish("finished");
+  const auto& tables = results_->results().tables;
+  for (const auto& [name, documents] : row.tables) {
+    if (name == names::kSweepTable) continue;
+    std::vector<Column> columns;
+    if (const auto it = tables.find(name); it != tables.end()) columns = it->second;
+    if (!columns.empty() && columns[0].size() != documents[0].size()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(name, ": ", documents[0].size(), " documents, but ", columns[0].size(),
+                       " in the rows before; the task files changed since the sweep began"));
+    }
+    columns.push_back({absl::StrCat(rows_.size()), "", documents[0].numbers, {}});
+    results_->WriteTable(name, columns);
+  }
+  rows_.Add(values);
+  results_->WriteTable(names::kSweepTable, rows_.columns());
+  return results_->Flush();
 }
 
 }  // namespace
 
 absl::Status RunSweep(const Recipe& recipe, const std::string& kind, const std::string& out,
-                      bool resume, const std::vector<std::string>& command_line) {
-  ATTNLAB_ASSIGN_OR_RETURN(SweepPlan plan, PlanSweep(recipe, kind));
-  ATTNLAB_RETURN_IF_ERROR(CheckCalibration(plan));
-  Sweep sweep(std::move(plan), kind);
-  ATTNLAB_RETURN_IF_ERROR(sweep.Open(out, resume, command_line));
-  return sweep.Run();
+                      bool resume, int64_t jobs, const std::vector<std::string>& command_line) {
+  ATTNLAB_ASSIGN_OR_RETURN(const SweepPlan plan, PlanSweep(recipe, kind));
+  Sweep sweep(plan, kind, out, command_line);
+  const auto share = [&](size_t index) {
+    if (jobs <= 1) return;
+    TakeOneGpu(plan.config.device, index);
+    SetThreads(std::max<int64_t>(1, std::thread::hardware_concurrency() / jobs));
+  };
+  const auto create = [&](size_t) -> absl::Status {
+    ATTNLAB_RETURN_IF_ERROR(CheckCalibration(plan));
+    return sweep.Create(resume);
+  };
+  ATTNLAB_RETURN_IF_ERROR(RunJobs({1, jobs, create, {}, StopRequested}));
+  ATTNLAB_ASSIGN_OR_RETURN(const bool finished, sweep.Open());
+  if (finished) {
+    LogInfo(absl::StrCat(out, " is finished; nothing to do"));
+    return absl::OkStatus();
+  }
+  const auto score = [&](size_t index) {
+    share(index);
+    return sweep.Score(index);
+  };
+  const auto take = [&](size_t) { return sweep.TakeRows(/*gaps=*/false); };
+  const absl::Status ran = RunJobs({sweep.missing().size(), jobs, score, take, StopRequested});
+  ATTNLAB_RETURN_IF_ERROR(sweep.TakeRows(/*gaps=*/true));
+  ATTNLAB_RETURN_IF_ERROR(ran);
+  return sweep.Finish();
 }
 
 }  // namespace attnlab

@@ -15,10 +15,12 @@
 //   awq = [{bits = 4, calibration = "books"}]         # with this one
 //
 // The model as it is comes first. A method that looks at text has a row for each draw of its sets,
-// others have one row. A row is written when it is finished; a sweep that was stopped goes on with
-// the rows that are missing.
+// others have one row. Rows are computed side by side where `jobs` says so, each in a process of its
+// own, and written in the recipe's order when they are finished; a sweep that was stopped goes on
+// with the rows that are missing.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,8 +31,9 @@ namespace attnlab {
 
 // Runs the sweep of `recipe` into the folder `out`. AlreadyExists when it is there and `resume` is
 // false. Every method and its settings, and the text of every calibration set, are checked before
-// the first row; a row that fails ends the sweep with its name.
+// the first row. A row that fails ends the sweep with its name; of `jobs` rows side by side, the
+// others are computed still.
 absl::Status RunSweep(const Recipe& recipe, const std::string& kind, const std::string& out,
-                      bool resume, const std::vector<std::string>& command_line);
+                      bool resume, int64_t jobs, const std::vector<std::string>& command_line);
 
 }  // namespace attnlab

@@ -8,6 +8,7 @@
 #include "apps/jobs.h"
 #include "libs/core/log.h"
 #include "libs/core/status.h"
+#include "libs/model/runtime.h"
 #include "libs/recipe/recipe.h"
 #include "libs/train/stop_signal.h"
 #include "libs/train/trainer.h"
@@ -53,12 +54,13 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command_lin
   CatchStopSignals();
   const auto train = [&](size_t i) -> absl::Status {
     const std::string folder = cells[i].name.empty() ? out : absl::StrCat(out, "/", cells[i].name);
+    if (flags.jobs > 1) TakeOneGpu(configs[i].device, i);
     if (cells.size() > 1) LogInfo(absl::StrCat("run ", i + 1, " of ", cells.size(), ": ", folder));
     ATTNLAB_RETURN_IF_ERROR(Train(configs[i], {folder, flags.resume, command_line}));
     absl::PrintF("%s\n", folder);
     return absl::OkStatus();
   };
-  return RunJobs(cells.size(), flags.jobs, train, StopRequested);
+  return RunJobs({cells.size(), flags.jobs, train, {}, StopRequested});
 }
 
 }  // namespace
@@ -79,7 +81,7 @@ int main(int argc, char** argv) {
                "section.key=value, value as TOML; replaces what the recipe says");
   cli.Option("out", flags.out, "folder of the run, or of the runs of a sweep (runs/RECIPE)");
   cli.Option("device", flags.device, "auto, cpu, cuda or cuda:N, whatever the recipe says");
-  cli.Option("jobs", flags.jobs, "runs of a sweep that train at the same time");
+  cli.Option("jobs", flags.jobs, "runs of a sweep that train at the same time, on the GPUs in turn");
   cli.Flag("resume", flags.resume, "go on with unfinished runs, leave finished ones");
   cli.Flag("print-recipe", flags.print_recipe, "print the resolved recipe of each run and exit");
   const std::vector<std::string> command_line(argv, argv + argc);

@@ -15,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "libs/core/build_info.h"
 #include "libs/core/files.h"
 
@@ -38,14 +39,30 @@ std::string FieldOfFile(const std::string& path, absl::string_view key) {
   return "";
 }
 
-// The name of the GPU of this index as the driver lists them.
-std::string GpuName(int index) {
+// The folders of the GPUs as the driver lists them.
+std::vector<std::string> GpuFolders() {
   std::error_code error;
   std::vector<std::string> folders;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/driver/nvidia/gpus", error)) {
     folders.push_back(entry.path().string());
   }
   std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+// The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; found without CUDA.
+std::vector<std::string> VisibleGpus() {
+  if (const char* listed = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    return absl::StrSplit(listed, ',', absl::SkipEmpty());
+  }
+  std::vector<std::string> names;
+  for (size_t i = 0; i < GpuFolders().size(); ++i) names.push_back(absl::StrCat(i));
+  return names;
+}
+
+// The name of the GPU of this index.
+std::string GpuName(int index) {
+  const std::vector<std::string> folders = GpuFolders();
   if (index >= static_cast<int>(folders.size())) return absl::StrCat("CUDA device ", index);
   return FieldOfFile(folders[index] + "/information", "Model");
 }
@@ -81,6 +98,13 @@ absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
                                                    gpus, " GPUs; take --device cpu"));
   }
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+void TakeOneGpu(const std::string& device, size_t index) {
+  if (device != "auto" && device != "cuda") return;
+  const std::vector<std::string> gpus = VisibleGpus();
+  if (gpus.size() < 2) return;
+  setenv("CUDA_VISIBLE_DEVICES", gpus[index % gpus.size()].c_str(), /*overwrite=*/1);
 }
 
 void SetThreads(int64_t threads) {

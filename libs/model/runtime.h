@@ -17,6 +17,10 @@ namespace attnlab {
 // InvalidArgument when the name is unknown or the machine has no such device.
 absl::StatusOr<at::Device> ParseDevice(const std::string& name);
 
+// For a process that shares the machine with others of its kind, before it asks for a GPU: where
+// `device` leaves the choice open ("auto", "cuda") it sees one GPU alone, number `index` in turn.
+void TakeOneGpu(const std::string& device, size_t index);
+
 // CPU threads of LibTorch and of our kernels; 0 = one a core.
 void SetThreads(int64_t threads);
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <thread>
@@ -134,7 +135,7 @@ TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
   const auto killed = ReadResults(out_);
   ASSERT_TRUE(killed.ok()) << killed.status();
   ExpectError(RunProgram("quantize", {sweep, "--out", out_}), kBadInput, "--resume");
-  const Outcome resumed = RunProgram("quantize", {sweep, "--out", out_, "--resume"});
+  const Outcome resumed = RunProgram("quantize", {sweep, "--out", out_, "--resume", "--jobs", "2"});
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   const auto results = ReadResults(out_);
   ASSERT_TRUE(results.ok()) << results.status();
@@ -147,6 +148,42 @@ TEST_F(CompressPrograms, ASweepGoesOnWhereItWasKilled) {
       EXPECT_EQ(rows.front().texts[i], it->second.front().texts[i]);
     }
   }
+}
+
+// Rows side by side: the same table in the same order, and nothing of them is left beside it.
+TEST_F(CompressPrograms, ASweepWithJobsSaysTheSame) {
+  const std::string sweep = folder_ / "sweep.toml";
+  WriteText(sweep, "models = [\"" + model_ +
+                       "\"]\ntasks = [\"held_out\"]\nlimit = 8\n[calibration.few]\nsequences = 4\n"
+                       "[methods]\nrtn = [{bits = 4, group_size = 8}, {bits = 8, group_size = 8}]\n"
+                       "gptq = [{bits = 4, group_size = 8}]\nbnb_nf4 = [{}]\n");
+  const Outcome serial = RunProgram("quantize", {sweep, "--out", out_});
+  ASSERT_EQ(serial.exit_code, 0) << serial.err;
+  const std::string beside = folder_ / "beside";
+  const Outcome parallel = RunProgram("quantize", {sweep, "--jobs", "3", "--out", beside});
+  ASSERT_EQ(parallel.exit_code, 0) << parallel.err;
+
+  const auto one = ReadResults(out_), other = ReadResults(beside);
+  ASSERT_TRUE(one.ok() && other.ok());
+  EXPECT_EQ(other->status, "finished");
+  const std::vector<Column>& expected = one->tables.at("sweep");
+  const std::vector<Column>& rows = other->tables.at("sweep");
+  ASSERT_EQ(rows.size(), expected.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i].name, expected[i].name);
+    EXPECT_EQ(rows[i].texts, expected[i].texts);
+    ASSERT_EQ(rows[i].numbers.size(), expected[i].numbers.size());
+    for (size_t row = 0; row < rows[i].numbers.size() && rows[i].name != "seconds"; ++row) {
+      const double value = expected[i].numbers[row];
+      if (std::isnan(value)) {
+        EXPECT_TRUE(std::isnan(rows[i].numbers[row])) << rows[i].name << " of row " << row;
+      } else {
+        EXPECT_NEAR(rows[i].numbers[row], value, 1e-5 * std::abs(value)) << rows[i].name;
+      }
+    }
+  }
+  const auto files = std::distance(std::filesystem::directory_iterator(beside), {});
+  EXPECT_EQ(files, 1);
 }
 
 // Tasks of a sweep: multiple choice beside perplexity, each document kept.
