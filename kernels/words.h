@@ -5,6 +5,7 @@
 //     ExpDiff(s, m)        e^(s-m) - e^-m; through expm1 for small s, where the difference cancels
 //     Log(x)               ln x
 //     Relu(x)              max(x, 0); its slope at 0 is 0
+//     Square(x)            x x
 //     Abs(x)               |x|; its slope at 0 is 0
 //     Sigmoid(x)           1 / (1 + e^-x)
 //     IfNonNegative(s, x)  0 where s < 0, else x
@@ -63,6 +64,11 @@ ATTNLAB_HD F Sigmoid(F x) {
 template <std::floating_point F>
 ATTNLAB_HD F IfNonNegative(F s, F x) {
   return s < F(0) ? F(0) : x;
+}
+
+template <class T>
+ATTNLAB_HD T Square(const T& x) {
+  return x * x;
 }
 
 // x where s > 0, -x where s < 0, 0 where s = 0. Formulas do not use this word and the next one;
@@ -132,6 +138,11 @@ ATTNLAB_HD Dual<T> Relu(const Dual<T>& x) {
 template <class T>
 ATTNLAB_HD Dual<T> Abs(const Dual<T>& x) {
   return {Abs(x.value), WithSignOf(x.value, x.slope)};
+}
+
+template <class T>
+ATTNLAB_HD Dual<T> Square(const Dual<T>& x) {
+  return {Square(x.value), (x.value + x.value) * x.slope};
 }
 
 template <class T>

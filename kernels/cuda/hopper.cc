@@ -129,6 +129,9 @@ bool Bounded(const Problem& problem) {
          info.traits.massless;
 }
 
+// The forward's workspace begins with ForwardParams::taken.
+constexpr int64_t kTakenBytes = 256;
+
 int64_t QueryBoundBytes(const Shape& shape) {
   return CeilDiv(
              CeilDiv(shape.queries, 64) * shape.batch * shape.heads * sizeof(hopper::QueryBound),
@@ -182,8 +185,11 @@ std::string RunKeyBlocks(const BackwardArgs& args, const DeviceInfo& device,
   }
   if (!error.empty()) return error;
   params.schedule = KeySchedule(shape, CeilDiv(shape.keys, 64 * tiles.groups), device);
-  const int64_t score_grads = int64_t{2} * 64 * tiles.groups * tiles.rows;
-  const int64_t sums = shape.head_dim * tiles.rows * static_cast<int64_t>(sizeof(float));
+  // Places as hopper_backward.cuh has them.
+  const int64_t sum_places = shape.head_dim == 128 ? 2 : 1, score_places = 3 - sum_places;
+  const int64_t score_grads = score_places * 64 * tiles.groups * tiles.rows;
+  const int64_t sums =
+      sum_places * shape.head_dim * tiles.rows * static_cast<int64_t>(sizeof(float));
   const int row_bytes = static_cast<int>(sizeof(RowStatistic) + sizeof(RowMap));
   return Run(args, HopperInstance(args, HopperKernel::kBackward), "HopperBackward",
              LaunchOf(KeyThreadBlocks(params.schedule, device), tiles.groups,
@@ -229,10 +235,13 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
   if (error.empty()) error = Encode(args, args.k, shape.kv_heads, shape.keys, tiles.rows, params.k);
   if (error.empty()) error = Encode(args, args.v, shape.kv_heads, shape.keys, tiles.rows, params.v);
   if (!error.empty()) return error;
+  char* workspace = static_cast<char*>(args.workspace);
+  params.taken = reinterpret_cast<int*>(workspace);
+  error = Zero(args, params.taken, sizeof(int));
+  if (!error.empty()) return error;
   if (Bounded(args)) {
-    params.query_bounds = static_cast<hopper::QueryBound*>(args.workspace);
-    params.key_bounds =
-        reinterpret_cast<float*>(static_cast<char*>(args.workspace) + QueryBoundBytes(shape));
+    params.query_bounds = reinterpret_cast<hopper::QueryBound*>(workspace + kTakenBytes);
+    params.key_bounds = reinterpret_cast<float*>(workspace + kTakenBytes + QueryBoundBytes(shape));
     const auto places =
         static_cast<unsigned>(CeilDiv(shape.queries, 64) + CeilDiv(shape.keys, 128));
     error =
@@ -250,8 +259,9 @@ std::string HopperForward(const ForwardArgs& args, const DeviceInfo& device) {
 
 int64_t HopperWorkspace(const ForwardArgs& args, const DeviceInfo&) {
   const Shape& shape = args.shape;
-  if (!Bounded(args)) return 0;
-  return QueryBoundBytes(shape) + CeilDiv(shape.keys, 128) * shape.batch * shape.kv_heads * 4;
+  if (!Bounded(args)) return kTakenBytes;
+  return kTakenBytes + QueryBoundBytes(shape) +
+         CeilDiv(shape.keys, 128) * shape.batch * shape.kv_heads * 4;
 }
 
 int64_t HopperWorkspace(const BackwardArgs& args, const DeviceInfo&) {

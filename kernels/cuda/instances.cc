@@ -73,4 +73,14 @@ std::string Run(const Problem& problem, const Instance& instance, const char* na
   return Describe(name, driver->cuLaunchKernelEx(&config, function, arguments, nullptr));
 }
 
+std::string Zero(const Problem& problem, void* to, int64_t bytes) {
+  std::string error;
+  const Driver* driver = GetDriver(error);
+  if (driver == nullptr) return error;
+  return Describe(
+      "cuMemsetD8Async",
+      driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(to), 0, static_cast<size_t>(bytes),
+                              static_cast<CUstream>(problem.stream)));
+}
+
 }  // namespace attnlab::cuda

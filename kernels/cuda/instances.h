@@ -29,5 +29,7 @@ struct Launch {
 // Returns what went wrong.
 std::string Run(const Problem& problem, const Instance& instance, const char* name,
                 const Launch& launch, const void* params);
+// Sets `bytes` bytes of device memory to 0, on the stream before what follows.
+std::string Zero(const Problem& problem, void* to, int64_t bytes);
 
 }  // namespace attnlab::cuda

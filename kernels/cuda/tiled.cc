@@ -16,6 +16,7 @@ struct Workspace {
   int64_t learned = 0;
   int64_t query_sums = 0;
   int64_t turns = 0;
+  int64_t taken = 0;
   int64_t bytes = 0;
   int padded;
   int query_tiles;
@@ -38,6 +39,7 @@ Workspace PlacesOf(const BackwardArgs& args, int query_tile, bool sums) {
   places.maps = take(info.maps_scores ? rows * static_cast<int64_t>(sizeof(RowMap)) : 0);
   places.learned = take(static_cast<int64_t>(sizeof(double)) * learned * shape.batch * shape.heads *
                         places.query_tiles);
+  places.taken = take(sizeof(int));
   if (sums) {
     const int64_t tiles = shape.batch * shape.heads * places.query_tiles;
     places.query_sums =
@@ -66,7 +68,11 @@ Schedule ScheduleOf(int64_t tiles, int64_t batch, int64_t heads, int64_t head_el
   const int64_t all = batch * heads;
   const int64_t fit =
       std::max<int64_t>(1, device.l2_bytes / 2 / (head_elements * kElementBytes)) * sharing;
-  const int64_t section = std::min(fit, all);
+  // Sections of one size: the rest of a few heads at the end would keep few blocks busy.
+  const int64_t fewest = CeilDiv(all, fit);
+  int64_t sections = fewest;
+  while (all % sections != 0 && sections < 2 * fewest) ++sections;
+  const int64_t section = CeilDiv(all, all % sections == 0 ? sections : fewest);
   return {static_cast<unsigned>(tiles),
           static_cast<unsigned>(heads),
           static_cast<unsigned>(all),
@@ -80,6 +86,7 @@ BackwardParams BackwardParamsOf(const BackwardArgs& args, int query_tile, bool s
   char* workspace = static_cast<char*>(args.workspace);
   return {.args = args,
           .schedule = {},
+          .taken = reinterpret_cast<int*>(workspace + places.taken),
           .statistics = reinterpret_cast<RowStatistic*>(workspace + places.statistics),
           .maps = reinterpret_cast<RowMap*>(workspace + places.maps),
           .learned = reinterpret_cast<double*>(workspace + places.learned),

@@ -13,8 +13,7 @@ struct Relu2 : Weighting {
 
   template <class T, class C>
   ATTNLAB_HD Weights<T> Weigh(const T& s, const C&) const {
-    const T r = Relu(s);
-    return {r * r, T(0.0f)};
+    return {Square(Relu(s)), T(0.0f)};
   }
   template <class C>
   ATTNLAB_HD C Tail(const C&, const Row<C>& row) const {

@@ -15,10 +15,8 @@ namespace {
 BlockedOutput Forward(const ScoreBlocks& blocks) {
   const int64_t heads = blocks.q().size(0), queries = blocks.q().size(2);
   BlockedOutput result;
-  // What a head learns sums whole rows, whose rounded outputs would not cancel.
-  const at::TensorOptions options =
-      blocks.learned_count() > 0 ? blocks.Statistics() : blocks.q().options();
-  result.out = at::empty({heads, blocks.groups(), queries, blocks.v().size(2)}, options);
+  result.out =
+      at::empty({heads, blocks.groups(), queries, blocks.v().size(2)}, blocks.q().options());
   result.denominator = at::empty({heads, blocks.groups(), queries}, blocks.Statistics());
   if (blocks.weighting().shifted()) result.shift = at::empty_like(result.denominator);
   blocks.ForEach([&](const Block& block) {
@@ -103,14 +101,22 @@ void BackwardBlock(const ScoreBlocks& blocks, const Block& block, const at::Tens
 
   const at::Tensor inverse = block.Rows(reciprocal);
   const at::Tensor row_grad = blocks.AsOperand(block.Rows(out_grad).mul(inverse));  // dO / den
-  const at::Tensor row_dot = row_grad.view(block.Rows(out).sizes())
-                                 .to(inverse.scalar_type())
-                                 .mul(block.Rows(out))
-                                 .sum(-1, /*keepdim=*/true);  // dO / den . o
   blocks.AddProduct(block.Keys(sums.v),
                     blocks.AsOperand(weights.weight.value.tensor()).transpose(1, 2), row_grad);
 
   Field value_dot(block.Split(blocks.Product(row_grad, block.v.transpose(1, 2))));
+  // dO / den . o. What a head learns sums whole rows, in which the error of a rounded o would not
+  // cancel: there o is the weights that the sums are made of.
+  const at::Tensor row_dot =
+      sums.learned.empty()
+          ? row_grad.view(block.Rows(out).sizes())
+                .to(inverse.scalar_type())
+                .mul(block.Rows(out))
+                .sum(-1, /*keepdim=*/true)
+          : value_dot.tensor()
+                .mul(TensorOf(weights.weight.value, value_dot.tensor()))
+                .sum(-1, /*keepdim=*/true)
+                .mul_(inverse);
   const at::Tensor score_grad =
       ScoreGradient(blocks, std::move(weights), std::move(value_dot), row_dot);
   blocks.HideScoreGradient(block, score_grad);

@@ -50,6 +50,7 @@ TEST_P(GpuTest, AgreesWithTheReference) {
         const Results expected =
             RunWithGradients(operands.To(at::kDouble, at::kCUDA, true), options);
         for (const char* implementation : {"blocked", "auto"}) {
+          SCOPED_TRACE(implementation);
           options.implementation = implementation;
           const Results ours = RunWithGradients(operands.To(path.type, at::kCUDA, true), options);
           EXPECT_TRUE(ours.out.is_cuda());

@@ -18,23 +18,26 @@ inline constexpr bool kSumsQueries = !kLearns;
 // Scores are weighed 64 queries at a time, while products of others run.
 inline constexpr int kParts = kQueryTile / 64;
 inline constexpr int kSums = kQueryTile * kDim;  // of a query tile's gradient
-static_assert(kGroups == 2 && kSums == 2 * 64 * 64);
+static_assert(kGroups == 2 && kSums == 2 * 64 * 64 && kStages == 2);
+// Tiles take places in turn. Shared memory has room for a second one of dS^T, which saves the
+// warpgroups a wait for each other, or of dQ, which gives turns more time: each pays at one dim.
+inline constexpr int kSumPlaces = kDim == 128 ? 2 : 1;
+inline constexpr int kScorePlaces = 3 - kSumPlaces;
 
 struct alignas(1024) Storage {
   char k[kGroups][kTileBytes<64>];
   char v[kGroups][kTileBytes<64>];
   char q[kStages][kTileBytes<kQueryTile>];
   char out_grad[kStages][kTileBytes<kQueryTile>];
-  // dS^T of the block's keys in panels of 64 queries, swizzled as the copy engine would; a tile
-  // writes one while products of the tile before may still read the other.
-  char score_grad[2][kQueryTile / 64][kPanelBytes<kKeyTile>];
+  // dS^T of the block's keys in panels of 64 queries, swizzled as the copy engine would.
+  char score_grad[kScorePlaces][kQueryTile / 64][kPanelBytes<kKeyTile>];
   // A warpgroup's half of dQ, in the order in which threads hold it.
-  float4 sums[kGroups][8][128];
+  float4 sums[kSumPlaces][kGroups][8][128];
   alignas(128) RowStatistic statistics[kStages][kQueryTile];
   alignas(128) RowMap maps[kStages][kMapped ? kQueryTile : 1];
   uint64_t keys_full[1], keys_empty[1];
   uint64_t full[kStages], empty[kStages];
-  uint64_t sums_full[2][kGroups], sums_empty[kGroups];
+  uint64_t sums_full[2][kGroups], sums_empty[kSumPlaces][kGroups];
 };
 
 // A tile of queries, of what belongs to its rows, and, if `used`, of dO.
@@ -90,6 +93,7 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
 // Adds the warpgroups' sums to those of the blocks before. A turn takes longer than a tile: two
 // warps share the work, each takes every second tile, from its `first` on.
 __device__ void AddSums(const BackwardParams& params, Storage& storage, int first) {
+  const int from = first % kSumPlaces;
   uint32_t parity = 0;
   int count = 0;
   const int heads = static_cast<int>(params.args.shape.heads);
@@ -114,18 +118,18 @@ __device__ void AddSums(const BackwardParams& params, Storage& storage, int firs
           for (int group = 0; group < kGroups; ++group)
             Wait(&storage.sums_full[first][group], parity);
           float* sums = params.query_sums + place * kSums;
-          constexpr int kBytes = static_cast<int>(sizeof(storage.sums[0]));
+          constexpr int kBytes = static_cast<int>(sizeof(storage.sums[0][0]));
           for (int group = 0; group < kGroups; ++group) {
             float* to = sums + group * (kSums / kGroups);
             if (before >= 0) {
-              AddBytes(to, storage.sums[group], kBytes);
+              AddBytes(to, storage.sums[from][group], kBytes);
             } else {
-              StoreBytes(to, storage.sums[group], kBytes);
+              StoreBytes(to, storage.sums[from][group], kBytes);
             }
           }
           CommitStores();
           WaitStoresRead();
-          for (int group = 0; group < kGroups; ++group) Arrive(&storage.sums_empty[group]);
+          for (int group = 0; group < kGroups; ++group) Arrive(&storage.sums_empty[from][group]);
           WaitStores();
           PassTurnOn(turns, turn + 1);
         }
@@ -140,8 +144,6 @@ struct Consumer : Multiplier<Storage> {
   using Multiplier<Storage>::Multiplier;
 
   uint32_t keys_parity = 0;
-  uint32_t sums_parity = 1;
-  int buffer = 0;  // of score_grad
 
   float slope;
   int own_key;  // of this thread's first row
@@ -198,6 +200,15 @@ struct Consumer : Multiplier<Storage> {
     return tile + part * 64 * 128;
   }
 
+  // Where there is one place for dS^T: until the other warpgroup is done with the products that
+  // read the tile before; and telling it so.
+  __device__ __forceinline__ void AwaitScoreGradients() const {
+    if (kScorePlaces == 1) SyncNamed(5 - group, 128 * kGroups);
+  }
+  __device__ __forceinline__ void PassScoreGradients() const {
+    if (kScorePlaces == 1) ArriveNamed(4 + group, 128 * kGroups);
+  }
+
   // The two warpgroups wait here for each other's dS^T.
   __device__ __forceinline__ void SyncScoreGradients() {
     FenceShared();
@@ -207,7 +218,7 @@ struct Consumer : Multiplier<Storage> {
   // dS^T of a part to shared memory: 16 keys a warp, 8 by 8 numbers a matrix.
   __device__ __forceinline__ void ShareScoreGradients(int part) {
     const int key = 64 * group + threadIdx.x / 32 % 4 * 16 + lane % 16;
-    char* row = storage.score_grad[buffer][part] + key * 128;
+    char* row = storage.score_grad[place.stage % kScorePlaces][part] + key * 128;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       StoreMatrices(row + ((2 * i + lane / 16) ^ key % 8) * 16, grads[part] + 4 * i);
@@ -217,8 +228,8 @@ struct Consumer : Multiplier<Storage> {
   // Starts this warpgroup's half of dS K: queries 64 group.. of the tile, or dims 64 group.. of it.
   __device__ __forceinline__ void StartQueryGradients() {
     const bool by_dim = kDim == 128;
-    const uint64_t left =
-        Descriptor(storage.score_grad[buffer][by_dim ? 0 : group], kPanelBytes<kKeyTile>);
+    const uint64_t left = Descriptor(
+        storage.score_grad[place.stage % kScorePlaces][by_dim ? 0 : group], kPanelBytes<kKeyTile>);
     FenceRegisters(q_grad);
     FenceProducts();
 #pragma unroll
@@ -234,10 +245,18 @@ struct Consumer : Multiplier<Storage> {
     }
   }
 
+  // Until this warpgroup's part of sums[i] may be written. The ring of stages, of which each tile
+  // takes one, too, tells how often it was.
+  __device__ __forceinline__ void AwaitSums(uint32_t i) const {
+    const uint32_t again = i < place.stage ? place.parity : place.parity ^ 1;
+    Wait(&storage.sums_empty[i][group], kSumPlaces == 2 ? again : place.stage ^ 1);
+  }
+
   __device__ __forceinline__ void LeaveQueryGradients() {
-    Wait(&storage.sums_empty[group], sums_parity);
-    sums_parity ^= 1;
-    float4* to = &storage.sums[group][0][threadIdx.x % 128];
+    PassScoreGradients();
+    const uint32_t at = place.stage % kSumPlaces;
+    AwaitSums(at);
+    float4* to = &storage.sums[at][group][0][threadIdx.x % 128];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       to[128 * i] =
@@ -245,8 +264,7 @@ struct Consumer : Multiplier<Storage> {
     }
     FenceShared();
     __syncwarp();
-    if (lane == 0) Arrive(&storage.sums_full[buffer][group]);
-    buffer ^= 1;
+    if (lane == 0) Arrive(&storage.sums_full[place.stage][group]);
   }
 
   template <int kCount>
@@ -282,6 +300,7 @@ struct Consumer : Multiplier<Storage> {
       FenceRegisters(k_grad);
       FenceProducts();
       if (kUsed) AddWeighted<64>(v_grad, weights[part], PartOf(out_grad, part));
+      if (kSumsQueries && part == 0) AwaitScoreGradients();
       if (kSumsQueries) ShareScoreGradients(part);
       if (part + 1 == kParts) break;
       AddWeighted<64>(k_grad, grads[part], PartOf(q, part));
@@ -313,6 +332,7 @@ struct Consumer : Multiplier<Storage> {
   // A tile whose queries come before all of this warpgroup's keys.
   __device__ __forceinline__ void RunEarlyTile() {
     if constexpr (kSumsQueries) {
+      AwaitScoreGradients();
 #pragma unroll
       for (int part = 0; part < kParts; ++part) {
 #pragma unroll
@@ -350,8 +370,7 @@ struct Consumer : Multiplier<Storage> {
       } else if constexpr (!Variant::kTraits.massless) {
         RunTile<false>(tile, first_key);
       }
-      __syncwarp();  // all lanes have read the stage's statistics
-      if (lane == 0) Arrive(&storage.empty[place.stage]);
+      Arrive(&storage.empty[place.stage]);  // each thread, for each has read statistics
       place.Advance();
     }
   }
@@ -378,10 +397,10 @@ struct Consumer : Multiplier<Storage> {
 
   // Leaves dK and dV to the copy engine, in shared memory that the next tiles write again.
   __device__ __forceinline__ void Store(const Work& work) {
-    char* k_rows = storage.score_grad[0][0] + group * kTileBytes<64>;
-    char* v_rows = reinterpret_cast<char*>(storage.sums[group]);
-    SyncNamed(1, 128 * kGroups);
-    if (kSumsQueries) Wait(&storage.sums_empty[group], sums_parity);
+    char* k_rows = reinterpret_cast<char*>(storage.sums[0][group]);
+    char* v_rows = reinterpret_cast<char*>(storage.sums[kSumPlaces - 1][group]) +
+                   (kSumPlaces == 1 ? kTileBytes<64> : 0);
+    for (int i = 0; kSumsQueries && i < kSumPlaces; ++i) AwaitSums(i);
     StageRows(k_rows, k_grad, kMapped ? 1.0f : params.args.scale);
     StageRows(v_rows, v_grad, 1.0f);
     FenceShared();
@@ -396,6 +415,7 @@ struct Consumer : Multiplier<Storage> {
   __device__ void Run() {
     const int sharing =
         static_cast<int>(params.args.shape.heads) / static_cast<int>(params.args.shape.kv_heads);
+    if (kSumsQueries) PassScoreGradients();
     for (KeyBlocks list(params.schedule); !list.Done(); list.Next()) {
       const Work work = list.Get();
       mask = MaskOf(params.args, work.batch);
@@ -458,11 +478,11 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
   Storage& storage = SharedAs<Storage>(raw);
   if (threadIdx.x == 0) {
     InitRing(storage.keys_full, storage.keys_empty, 4 * kGroups);
-    InitRing(storage.full, storage.empty, 4 * kGroups);
+    InitRing(storage.full, storage.empty, 128 * kGroups);
     for (int group = 0; group < kGroups; ++group) {
       InitBarrier(&storage.sums_full[0][group], 4);
       InitBarrier(&storage.sums_full[1][group], 4);
-      InitBarrier(&storage.sums_empty[group], 1);
+      for (auto& place : storage.sums_empty) InitBarrier(&place[group], 1);
     }
     FenceBarrierInit();
   }

@@ -3,9 +3,14 @@
 // rows each, multiply with wgmma and take turns, so that one's weights are computed while the
 // others multiply. Within a warpgroup the scores of the next tile are in flight, too.
 //
-// Blocks stay for the whole launch and walk a list of query tiles, long rows first, heads in
-// sections whose keys and values fit into the L2 cache.
-#include "kernels/cuda/device/hopper_tiles.cuh"
+// Blocks stay for the whole launch and take query tiles from a list (hopper_orders.cuh), long rows
+// first, heads in sections whose keys and values fit into the L2 cache.
+//
+// bfloat16 and float32 have the same exponents, so that a row's shift need not follow its maximum:
+// that of the first tile in which it sees a key will do as long as later scores exceed it by less
+// than some dozens. A tile of queries with a row for which it did not do is computed again with
+// shifts that follow.
+#include "kernels/cuda/device/hopper_orders.cuh"
 
 namespace attnlab::hopper {
 
@@ -14,6 +19,9 @@ inline constexpr int kQueryTile = 64 * kGroups;
 // The shift follows the row's maximum only where it grew by more than this, in units of log 2, so
 // that sums are seldom rescaled; weights stay below 2^8 (FlashAttention-4, 2603.05451).
 inline constexpr float kShiftSlack = 8.0f;
+// Whether a row may keep its first shift, and how large its sum may then become.
+inline constexpr bool kKeepsShift = kShifted && Element::kBrain;
+inline constexpr float kMostMass = 0x1p64f;
 
 struct alignas(1024) Storage {
   char q[kGroups][kTileBytes<64>];
@@ -22,6 +30,7 @@ struct alignas(1024) Storage {
   uint64_t q_full[kGroups], q_empty[kGroups];
   uint64_t k_full[kStages], k_empty[kStages];
   uint64_t v_full[kStages], v_empty[kStages];
+  WorkOrders orders;
   // Whether a warp's weights of a tile hold any number but 0; two tiles in turn.
   uint8_t any_weight[2][kGroups][4];
 };
@@ -69,8 +78,9 @@ __device__ void Produce(const ForwardParams& params, Storage& storage) {
   RingPlace<kStages> place;
   uint32_t q_parity = 1;
   const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
-  for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
-    const Work work(params.schedule, list.index, kCausal);
+  OrderGiver<kKeepsShift> orders{storage.orders};
+  orders.ForEach(params.schedule.count, params.taken, [&](int index) {
+    const Work work(params.schedule, index, kCausal);
     const auto keys = KeysOf(params, work);
     auto live = BoundedKeys(params, work);
     const int kv_head = work.head / sharing;
@@ -99,7 +109,7 @@ __device__ void Produce(const ForwardParams& params, Storage& storage) {
            &storage.v_empty[place.stage], i);
       place.Advance();
     }
-  }
+  });
 }
 
 // Leaves the bits of live_tiles of a warpgroup's rows, and the counts; one thread writes.
@@ -110,12 +120,13 @@ struct LiveRow {
   uint32_t bits = 0;
   unsigned seen = 0, used = 0;
 
+  // `again`: the tile was counted already.
   __device__ __forceinline__ LiveRow(const ForwardArgs& args, const Work& work, int group,
-                                     int tiles, int own_end) {
+                                     int tiles, int own_end, bool again) {
     const int place = work.tile * kGroups + group;
     const int groups = static_cast<int>(args.shape.queries + 63) / 64;
     if (!kSkip || threadIdx.x % 128 != 0 || place >= groups) return;
-    counts = args.tile_counts;
+    if (!again) counts = args.tile_counts;
     seen = min(tiles, (own_end + kKeyTile - 1) / kKeyTile);
     if (args.live_tiles == nullptr) return;
     const int words = static_cast<int>(LiveWords(args.shape));
@@ -154,8 +165,10 @@ struct Consumer {
   const int group;  // of warps: 0 to kGroups - 1
   const int lane = threadIdx.x % 32;
   const int warp_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+  OrderTaker orders;
   RingPlace<kStages> k_place, v_place;
   uint32_t q_parity = 0;
+  bool careful = false;  // shifts follow their maxima
 
   Mask mask;
   int queries, keys;
@@ -167,13 +180,16 @@ struct Consumer {
   float o[kDim / 2];
   float s[kKeyTile / 2];
   uint32_t p[kKeyTile / 4];
-  bool any;  // a weight of this thread may not be 0
+  bool any;       // a weight of this thread may not be 0
+  bool looks;     // this warp's shifts follow the maxima of the next tile
+  bool rescales;  // they grew
 
   __device__ Consumer(const ForwardParams& params, Storage& storage, int group)
       : params(params),
         storage(storage),
         variant(WithConstants<Variant>(params.args.constants)),
-        group(group) {}
+        group(group),
+        orders{storage.orders} {}
 
   __device__ __forceinline__ int Query(const Work& work, int r) const {
     return work.tile * kQueryTile + group * 64 + warp_row + 8 * r;
@@ -192,6 +208,7 @@ struct Consumer {
       shift[r] = highest[r] = kShifted ? variant.Floor(row) : 0.0f;
       mass[r] = 0.0f;
     }
+    looks = kShifted;
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) o[i] = 0.0f;
   }
@@ -221,39 +238,40 @@ struct Consumer {
   }
 
   // Scores of tile `tile` to weights, in place; `keep` is what older sums are to be multiplied
-  // with.
+  // with if `rescales`.
   template <bool kPartial>
   __device__ __forceinline__ void Weigh(int tile, float (&keep)[2]) {
     const int column = tile * kKeyTile + lane % 4 * 2;
-    any = false;
+    any = rescales = false;
+    // Columns from it on are seen by no row of the warp.
+    const int end =
+        kPartial ? __reduce_max_sync(~0u, max(limits[0].end, limits[1].end)) - tile * kKeyTile
+                 : kKeyTile;
+    const bool follows = looks;
+    if (kKeepsShift && follows && !careful) looks = false;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       if (kMapped) {
         const float base = fmaf(map[r].slope, column, map[r].offset);
-        ForEachOf(r,
-                  [&](int c, float& x) { x = fmaf(x, map[r].gain, fmaf(map[r].slope, c, base)); });
+        ForEachOf<kPartial>(r, end, [&](int c, float& x) {
+          x = fmaf(x, map[r].gain, fmaf(map[r].slope, c, base));
+        });
       }
-      if (kShifted) {
+      if (kShifted && (kSkip || follows)) {
         float top = kNoFloor;
         const RowLimits limit = limits[r].From(column);
-        ForEachOf(r, [&](int c, float& x) {
+        ForEachOf<kPartial>(r, end, [&](int c, float& x) {
           top = fmaxf(top, !kPartial || limit.Sees(c, column, mask.key_documents) ? x : kNoFloor);
         });
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
         if (!kMapped && top > kNoFloor) top *= map[r].gain;
         if (kSkip) any = any || top >= 0.0f;
-        highest[r] = fmaxf(highest[r], top);
-        keep[r] = 1.0f;
-        if ((highest[r] - shift[r]) * kLog2E > kShiftSlack) {
-          keep[r] = Exp2((shift[r] - highest[r]) * kLog2E);
-          shift[r] = highest[r];
-        }
-        mass[r] *= keep[r];
+        if (follows) Follow(r, top, keep[r]);
       }
       const Shift m(shift[r]);
       const RowLimits limit = limits[r].From(column);
-      ForEachOf(r, [&](int c, float& x) {
+      ForEachOf<kPartial>(r, end, [&](int c, float& x) {
         const Weights<Number> weights = variant.Weigh(ScoreNumber(x, map[r].gain), m);
         const bool sees = !kPartial || limit.Sees(c, column, mask.key_documents);
         x = sees ? weights.weight.value : 0.0f;
@@ -262,13 +280,38 @@ struct Consumer {
     }
   }
 
-  // body(column, score) for this thread's scores of its row r.
-  template <class Body>
-  __device__ __forceinline__ void ForEachOf(int r, const Body& body) {
+  __device__ __forceinline__ void Follow(int r, float top, float& keep) {
+    highest[r] = fmaxf(highest[r], top);
+    keep = 1.0f;
+    if ((highest[r] - shift[r]) * kLog2E > kShiftSlack) {
+      keep = Exp2((shift[r] - highest[r]) * kLog2E);
+      shift[r] = highest[r];
+    }
+    mass[r] *= keep;
+    rescales = __any_sync(~0u, rescales || keep != 1.0f);
+    // A row that has seen no key yet has no shift to keep.
+    if (kKeepsShift) looks = __any_sync(~0u, looks || shift[r] <= kNoFloor);
+  }
+
+  // body(column, score) for this thread's scores of its row r; where no row of the warp sees 32
+  // columns, they are 0 instead.
+  template <bool kPartial, class Body>
+  __device__ __forceinline__ void ForEachOf(int r, int end, const Body& body) {
+    constexpr int kStep = 4;  // of 8 columns
 #pragma unroll
-    for (int i = 0; i < kKeyTile / 8; ++i) {
-      body(8 * i, s[4 * i + 2 * r]);
-      body(8 * i + 1, s[4 * i + 2 * r + 1]);
+    for (int first = 0; first < kKeyTile / 8; first += kStep) {
+      const bool seen = !kPartial || 8 * first < end;
+#pragma unroll
+      for (int i = first; i < first + kStep; ++i) {
+        float& x = s[4 * i + 2 * r];
+        float& y = s[4 * i + 2 * r + 1];
+        if (seen) {
+          body(8 * i, x);
+          body(8 * i + 1, y);
+        } else {
+          x = y = 0.0f;
+        }
+      }
     }
   }
 
@@ -291,7 +334,7 @@ struct Consumer {
   }
 
   __device__ __forceinline__ void Rescale(const float (&keep)[2]) {
-    if (!kShifted || __all_sync(~0u, keep[0] == 1.0f && keep[1] == 1.0f)) return;
+    if (!kShifted || !rescales) return;
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) o[i] *= keep[i / 2 % 2];
   }
@@ -324,7 +367,7 @@ struct Consumer {
     const int own = work.tile * kQueryTile + group * 64;
     const int own_end = LimitsOf(mask, min(own + 63, queries - 1), queries, keys).end;
     const int own_full = LimitsOf(mask, own, queries, keys).end;
-    LiveRow record(params.args, work, group, count, own_end);
+    LiveRow record(params.args, work, group, count, own_end, careful);
     int i = Visit(tiles, live, 0);
     if (i >= count) return record.Finish();
     int next = Visit(tiles, live, i + 1);
@@ -426,16 +469,26 @@ struct Consumer {
       }
     }
     StoreRows(o, to, factor);
+    if (kKeepsShift && !careful && __any_sync(~0u, !ShiftsDid()) && lane == 0) orders.AskAgain();
+  }
+
+  // Whether nothing of this thread's rows came near the end of the numbers.
+  __device__ __forceinline__ bool ShiftsDid() const {
+    float nothing = 0.0f;  // or NaN
+#pragma unroll
+    for (int i = 0; i < kDim / 2; ++i) nothing = fmaf(o[i], 0.0f, nothing);
+    return mass[0] <= kMostMass && mass[1] <= kMostMass && nothing == 0.0f;
   }
 
   __device__ void Run() {
     if (group == kGroups - 1) PassTurn(group);
-    for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
-      const Work work(params.schedule, list.index, kCausal);
+    orders.ForEach([&](int index, bool again) {
+      careful = again;
+      const Work work(params.schedule, index, kCausal);
       Begin(work);
       Absorb(work);
       Finish(work);
-    }
+    });
   }
 };
 
@@ -450,6 +503,7 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
     InitRing(storage.q_full, storage.q_empty, 4);
     InitRing(storage.k_full, storage.k_empty, 4 * kGroups);
     InitRing(storage.v_full, storage.v_empty, 4 * kGroups);
+    storage.orders.Init();
     FenceBarrierInit();
   }
   __syncthreads();

@@ -22,6 +22,7 @@ struct ForwardParams {
   TensorMap q, k, v;
   ForwardArgs args;
   Schedule schedule;
+  int* taken;  // pieces of the schedule that blocks took beyond their first; 0 before
   // For variants whose tiles of negative scores need nothing and whose scores have an offset.
   QueryBound* query_bounds;  // [batch, heads, groups of 64 queries]
   float* key_bounds;         // [batch, kv heads, tiles of 128 keys]: the largest |k|

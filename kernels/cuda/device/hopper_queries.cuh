@@ -6,6 +6,7 @@
 // Scores are computed a second time (hopper_backward.cuh does it first), since the gradient of what
 // a head learns needs sums over whole rows of scores (learned.cuh).
 #include "kernels/cuda/device/hopper_gradient.cuh"
+#include "kernels/cuda/device/hopper_orders.cuh"
 #include "kernels/cuda/device/learned.cuh"
 
 namespace attnlab::hopper {
@@ -20,6 +21,7 @@ struct alignas(1024) Storage {
   char v[kStages][kTileBytes<kKeyTile>];
   uint64_t query_full[kGroups], query_empty[kGroups];
   uint64_t full[kStages], empty[kStages];
+  WorkOrders orders;
   double learned[kGroups][4][kMaxLearned];
 };
 
@@ -44,8 +46,9 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
   RingPlace<kStages> place;
   uint32_t query_parity = 1;
   const int sharing = static_cast<int>(params.args.shape.heads / params.args.shape.kv_heads);
-  for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
-    const Work work(params.schedule, list.index, kCausal);
+  OrderGiver<false> orders{storage.orders};
+  orders.ForEach(params.schedule.count, params.taken, [&](int index) {
+    const Work work(params.schedule, index, kCausal);
     const auto keys = KeysOf(params, work);
     auto live = LiveKeys(params, work, 0, kGroups);
     for (int group = 0; group < kGroups; ++group) {
@@ -71,7 +74,7 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
       }
       place.Advance();
     }
-  }
+  });
 }
 
 struct Consumer : Multiplier<Storage> {
@@ -220,8 +223,8 @@ struct Consumer : Multiplier<Storage> {
   }
 
   __device__ void Run() {
-    for (WorkList list{params.schedule.count}; !list.Done(); list.Next()) {
-      const Work work(params.schedule, list.index, kCausal);
+    OrderTaker{storage.orders}.ForEach([&](int index, bool) {
+      const Work work(params.schedule, index, kCausal);
       Begin(work);
       Absorb(work);
       Element* rows[2] = {nullptr, nullptr};
@@ -232,7 +235,7 @@ struct Consumer : Multiplier<Storage> {
       }
       StoreRows(q_grad, rows, {map[0].gain, map[1].gain});
       if (kLearns) StoreLearned(work);
-    }
+    });
   }
 };
 
@@ -246,6 +249,7 @@ extern "C" __global__ void __launch_bounds__(attnlab::hopper::kThreads, 1)
   if (threadIdx.x == 0) {
     InitRing(storage.query_full, storage.query_empty, 4);
     InitRing(storage.full, storage.empty, 4 * kGroups);
+    storage.orders.Init();
     FenceBarrierInit();
   }
   __syncthreads();

@@ -1,4 +1,4 @@
-// What the sm_90a kernels share: tiles in shared memory, products of tiles, the list of work.
+// What the sm_90a kernels share: tiles in shared memory, products of tiles.
 #pragma once
 
 #include "kernels/cuda/device/hopper.cuh"
@@ -66,21 +66,6 @@ __device__ __forceinline__ void AddWeighted(float (&c)[kDim / 2], const uint32_t
     Product<Element, kDim, true>::Run(c, w + 4 * k, right + k * (16 * 128 >> 4), 1);
   }
 }
-
-// Blocks stay for the whole launch and walk a list of work, the longest first: round after round,
-// in turn from the first block to the last and back, which evens their shares out.
-struct WorkList {
-  int count;
-  int index = blockIdx.x;
-  int round = 0;
-
-  __device__ __forceinline__ bool Done() const { return index >= count; }
-  __device__ __forceinline__ void Next() {
-    ++round;
-    index = round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
-    // A block that is left out of the last, partial round ends there.
-  }
-};
 
 // Which tiles of a walk are live: asked 32 at a time, a tile a lane, and kept.
 template <class Ask>

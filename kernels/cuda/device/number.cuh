@@ -90,6 +90,12 @@ __device__ __forceinline__ Number Relu(const Number& x) {
   y.negative = true;
   return y;
 }
+// max(x, 0)^2 is max(x |x|, 0), whose maximum can wait as well.
+__device__ __forceinline__ Number Square(const Number& x) {
+  Number y(x.value * (x.negative ? fabsf(x.value) : x.value));
+  y.negative = x.negative;
+  return y;
+}
 __device__ __forceinline__ Number Abs(const Number& x) { return Number(fabsf(x.Value())); }
 __device__ __forceinline__ Number Sigmoid(const Number& x) {
   return Number(CoarseReciprocal(1.0f + Exp2(fminf(-x.Log2(), 125.0f))));

@@ -31,6 +31,7 @@ struct RowMap {  // s = gain x + offset + slope key
 struct BackwardParams {
   BackwardArgs args;
   Schedule schedule;
+  int* taken;                // pieces of the schedule taken so far, beyond each block's first
   RowStatistic* statistics;  // [batch, heads, padded queries]
   RowMap* maps;              // likewise, if the variant maps scores
   double* learned;           // [kMaxLearned, heads, batch * query tiles]

@@ -1,5 +1,5 @@
-// Before the backward's products: what each query row contributes to every tile, and no block has
-// added to any gradient of queries yet;
+// Before the backward's products: what each query row contributes to every tile. No block has added
+// to any gradient of queries or taken any piece of work yet;
 //
 //     delta_i = dO_i . o_i      shift'_i = m_i + ln den_i      (kernels/weighting.h)
 //
@@ -39,6 +39,7 @@ extern "C" __global__ void __launch_bounds__(256)
 #pragma unroll
   for (int step = kThreads / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
   if (part != 0) return;
+  if (query == 0 && place == 0) *params.taken = 0;
   if (query < queries) {
     statistic.delta = sum;
     const float denominator = args.denominator[place * queries + query];
