@@ -43,7 +43,7 @@ std::string VerdictOf(const SweepComparison& comparison, bool higher_is_better,
 std::string Difference(const SweepComparison& comparison) {
   const std::string mean = FormatNumber(comparison.mean);
   if (std::isnan(comparison.standard_error)) return mean;
-  return absl::StrCat(mean, " ± ", FormatNumber(comparison.standard_error, "", 2));
+  return absl::StrCat(mean, " ± ", FormatNumber(comparison.standard_error));
 }
 
 std::string Range(const std::vector<double>& differences) {

@@ -39,6 +39,9 @@ const Case kCases[] = {
     {"WideWindow", {1, 2, 2, 600, 600, 128, 128}, true, 130, 70},
     {"Half", {1, 2, 2, 333, 333, 64, 64}, true, 0, 0, 1, at::kHalf},
     {"Sharp", {1, 2, 2, 400, 400, 64, 64}, true, 0, 0, 20},
+    // Scores that exceed those of a row's first tile by far more than float32 has exponents for.
+    {"Steep", {1, 2, 2, 700, 700, 64, 64}, true, 0, 0, 60},
+    {"WideSteep", {1, 2, 1, 500, 500, 128, 128}, true, 0, 0, 60},
     {"Faint", {1, 2, 2, 400, 400, 128, 128}, true, 0, 0, 1e-3},
     {"Outliers", {1, 2, 2, 400, 400, 64, 64}, true, 0, 0, 1, at::kBFloat16, 30},
     {"Zero", {1, 2, 2, 200, 200, 64, 64}, true, 0, 0, 0},

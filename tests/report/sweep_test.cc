@@ -139,12 +139,12 @@ TEST(Sweep, TellsErrorsOfAccuracies) {
   EXPECT_THAT(
       Markdown(std::move(run)),
       AllOf(
-          HasSubstr("| none | 0.5000 | 0.5000 | 0 ± 0.41 | – | undecided | – |"),
-          HasSubstr("| hqq bits=2 | 0.2500 | 0.7500 | 0.5000 ± 0.29 | – | undecided | undecided |"),
-          HasSubstr("| hqq bits=2 | 0 | 0.7500 | 0.7500 ± 0.25 | – | softpick (one draw) | "
+          HasSubstr("| none | 0.5000 | 0.5000 | 0 ± 0.4082 | – | undecided | – |"),
+          HasSubstr("| hqq bits=2 | 0.2500 | 0.7500 | 0.5000 ± 0.2887 | – | undecided | undecided |"),
+          HasSubstr("| hqq bits=2 | 0 | 0.7500 | 0.7500 ± 0.2500 | – | softpick (one draw) | "
                     "softpick (one draw) |"),
           HasSubstr("mean acc of piqa, sciq"),
-          HasSubstr("| hqq bits=2 | 0.1250 | 0.7500 | 0.6250 ± 0.19 | – | softpick (one draw) |"),
+          HasSubstr("| hqq bits=2 | 0.1250 | 0.7500 | 0.6250 ± 0.1909 | – | softpick (one draw) |"),
           HasSubstr("| hqq bits=2 | 10 | 9 | −1 | – | softpick (one draw) | undecided |"),
           HasSubstr("piqa acc stderr"), Not(HasSubstr("examples piqa"))));
 }
