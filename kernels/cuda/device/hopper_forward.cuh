@@ -243,24 +243,19 @@ struct Consumer {
   __device__ __forceinline__ void Weigh(int tile, float (&keep)[2]) {
     const int column = tile * kKeyTile + lane % 4 * 2;
     any = rescales = false;
-    // Columns from it on are seen by no row of the warp.
-    const int end =
-        kPartial ? __reduce_max_sync(~0u, max(limits[0].end, limits[1].end)) - tile * kKeyTile
-                 : kKeyTile;
     const bool follows = looks;
     if (kKeepsShift && follows && !careful) looks = false;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       if (kMapped) {
         const float base = fmaf(map[r].slope, column, map[r].offset);
-        ForEachOf<kPartial>(r, end, [&](int c, float& x) {
-          x = fmaf(x, map[r].gain, fmaf(map[r].slope, c, base));
-        });
+        ForEachOf(r,
+                  [&](int c, float& x) { x = fmaf(x, map[r].gain, fmaf(map[r].slope, c, base)); });
       }
       if (kShifted && (kSkip || follows)) {
         float top = kNoFloor;
         const RowLimits limit = limits[r].From(column);
-        ForEachOf<kPartial>(r, end, [&](int c, float& x) {
+        ForEachOf(r, [&](int c, float& x) {
           top = fmaxf(top, !kPartial || limit.Sees(c, column, mask.key_documents) ? x : kNoFloor);
         });
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
@@ -271,7 +266,7 @@ struct Consumer {
       }
       const Shift m(shift[r]);
       const RowLimits limit = limits[r].From(column);
-      ForEachOf<kPartial>(r, end, [&](int c, float& x) {
+      ForEachOf(r, [&](int c, float& x) {
         const Weights<Number> weights = variant.Weigh(ScoreNumber(x, map[r].gain), m);
         const bool sees = !kPartial || limit.Sees(c, column, mask.key_documents);
         x = sees ? weights.weight.value : 0.0f;
@@ -293,25 +288,13 @@ struct Consumer {
     if (kKeepsShift) looks = __any_sync(~0u, looks || shift[r] <= kNoFloor);
   }
 
-  // body(column, score) for this thread's scores of its row r; where no row of the warp sees 32
-  // columns, they are 0 instead.
-  template <bool kPartial, class Body>
-  __device__ __forceinline__ void ForEachOf(int r, int end, const Body& body) {
-    constexpr int kStep = 4;  // of 8 columns
+  // body(column, score) for this thread's scores of its row r.
+  template <class Body>
+  __device__ __forceinline__ void ForEachOf(int r, const Body& body) {
 #pragma unroll
-    for (int first = 0; first < kKeyTile / 8; first += kStep) {
-      const bool seen = !kPartial || 8 * first < end;
-#pragma unroll
-      for (int i = first; i < first + kStep; ++i) {
-        float& x = s[4 * i + 2 * r];
-        float& y = s[4 * i + 2 * r + 1];
-        if (seen) {
-          body(8 * i, x);
-          body(8 * i + 1, y);
-        } else {
-          x = y = 0.0f;
-        }
-      }
+    for (int i = 0; i < kKeyTile / 8; ++i) {
+      body(8 * i, s[4 * i + 2 * r]);
+      body(8 * i + 1, s[4 * i + 2 * r + 1]);
     }
   }
 
