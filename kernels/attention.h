@@ -115,8 +115,7 @@ struct BackwardArgs : Problem {
   float* learned_grad[kMaxLearned] = {};  // each [heads], float32
 };
 
-// What `args` need as workspace; 0 on the CPU. A forward needs none: that of ForwardArgs is
-// decode's.
+// What `args` need as workspace, for Forward and for Decode alike; 0 on the CPU.
 int64_t WorkspaceBytes(const ForwardArgs& args);
 int64_t WorkspaceBytes(const BackwardArgs& args);
 
