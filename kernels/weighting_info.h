@@ -23,6 +23,9 @@ struct WeightingInfo {
   bool maps_scores;                     // it has a Score of its own
   std::vector<ConstantInfo> constants;  // at most kMaxConstants, in the order of Problem::constants
   std::vector<Learned> learned;         // at most kMaxLearned, in the order of Problem::learned
+  // Whether, with these constants, Tail obeys the shift law too, or is so small that nobody could
+  // tell from 16-bit results. Then any shift gives the same rows, not only the maximum.
+  bool (*tail_follows)(const float* constants);
 };
 
 // Every variant, in the order of the registry.

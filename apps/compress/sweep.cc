@@ -209,6 +209,7 @@ absl::Status Sweep::TakeRow(const RunResults& row) {
   const auto& tables = results_->results().tables;
   for (const auto& [name, documents] : row.tables) {
     if (name == names::kSweepTable) continue;
+    if (documents.size() != 1) return absl::DataLossError("not the file of one row; remove it");
     std::vector<Column> columns;
     if (const auto it = tables.find(name); it != tables.end()) columns = it->second;
     if (!columns.empty() && columns[0].size() != documents[0].size()) {

@@ -149,6 +149,9 @@ Instance HopperInstance(const Problem& problem, HopperKernel kernel) {
   add("ATTNLAB_GROUPS", tiles.groups);
   add("ATTNLAB_TILE", tiles.rows);
   add("ATTNLAB_STAGES", tiles.stages);
+  if (kernel == HopperKernel::kForward) {
+    add("ATTNLAB_KEEPS_SHIFT", Weightings()[problem.weighting].tail_follows(problem.constants));
+  }
   return instance;
 }
 

@@ -60,11 +60,15 @@ std::vector<std::string> VisibleGpus() {
   return names;
 }
 
-// The name of the GPU of this index.
+// The name of the GPU that has this index among the visible ones.
 std::string GpuName(int index) {
-  const std::vector<std::string> folders = GpuFolders();
-  if (index >= static_cast<int>(folders.size())) return absl::StrCat("CUDA device ", index);
-  return FieldOfFile(folders[index] + "/information", "Model");
+  const std::vector<std::string> folders = GpuFolders(), visible = VisibleGpus();
+  const std::string name =
+      index < static_cast<int>(visible.size()) ? visible[index] : absl::StrCat(index);
+  size_t place = 0;
+  if (!absl::SimpleAtoi(name, &place) || place >= folders.size())
+    return absl::StrCat("CUDA device ", name);
+  return FieldOfFile(folders[place] + "/information", "Model");
 }
 
 // "580.159.04" of "NVRM version: NVIDIA UNIX ... Kernel Module  580.159.04  Release Build ...".

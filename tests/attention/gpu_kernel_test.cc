@@ -197,6 +197,23 @@ TEST(GpuMemoryTest, ThatOfFusedAttention) {
   }
 }
 
+// An epsilon that counts is one in units of e^m with the row's own maximum m, in whichever tile.
+TEST(GpuKernelPathTest, LargeEpsilon) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  for (const char* weighting : {"softpick", "relu_softmax", "abs_softmax", "scaled_softpick"}) {
+    SCOPED_TRACE(weighting);
+    AttentionOptions options = {.weighting = weighting, .constants = {{"epsilon", 0.5}}};
+    const Case test = {"", {1, 2, 2, 500, 500, 64, 64}, true, 0, 0, 2};
+    const Operands operands = MakeOperands(test, options, 1);
+    options.implementation = "kernel";
+    const Results ours = RunWithGradients(operands.To(at::kBFloat16, at::kCUDA, true), options);
+    options.implementation = "reference";
+    const Results exact = RunWithGradients(operands.To(at::kDouble, at::kCUDA, true), options);
+    EXPECT_LE(RelativeError(ours.out, exact.out), 0.01);
+    for (size_t i = 0; i < 3; ++i) EXPECT_LE(RelativeError(ours.grads[i], exact.grads[i]), 0.02);
+  }
+}
+
 TEST(GpuKernelPathTest, AutoTakesTheKernel) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   const auto options = at::TensorOptions().device(at::kCUDA).dtype(at::kBFloat16);

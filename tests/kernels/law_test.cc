@@ -233,5 +233,21 @@ TEST(RegistryTest, LadderOfFirstValues) {
   EXPECT_EQ(InitialValue(slope, 2), 0.03125f);
 }
 
+// Kernels may take any shift where the tail shrinks with it, or is next to nothing.
+TEST(TailTest, FollowsTheShiftOrIsSmall) {
+  for (const WeightingInfo& info : Weightings()) {
+    float constants[kMaxConstants] = {};
+    for (size_t i = 0; i < info.constants.size(); ++i) constants[i] = info.constants[i].value;
+    if (info.traits.shifted) {
+      EXPECT_TRUE(info.tail_follows(constants)) << info.text.name;
+    }
+  }
+  const WeightingInfo& softpick = Weightings()[*FindWeighting("softpick")];
+  float epsilon = 1e-5f;
+  EXPECT_TRUE(softpick.tail_follows(&epsilon));
+  epsilon = 1e-3f;
+  EXPECT_FALSE(softpick.tail_follows(&epsilon));
+}
+
 }  // namespace
 }  // namespace attnlab::testing

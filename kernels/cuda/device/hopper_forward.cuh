@@ -20,7 +20,8 @@ inline constexpr int kQueryTile = 64 * kGroups;
 // that sums are seldom rescaled; weights stay below 2^8 (FlashAttention-4, 2603.05451).
 inline constexpr float kShiftSlack = 8.0f;
 // Whether a row may keep its first shift, and how large its sum may then become.
-inline constexpr bool kKeepsShift = kShifted && Element::kBrain;
+// ATTNLAB_KEEPS_SHIFT: the variant's Tail does not mind.
+inline constexpr bool kKeepsShift = kShifted && Element::kBrain && ATTNLAB_KEEPS_SHIFT != 0;
 inline constexpr float kMostMass = 0x1p64f;
 
 struct alignas(1024) Storage {
@@ -175,7 +176,7 @@ struct Consumer {
   RowLimits limits[2];
   ScoreMap map[2];
   float shift[2];    // in use
-  float highest[2];  // maximum so far; shift trails it by less than the slack
+  float highest[2];  // maximum of the tiles that were looked at; shift trails it within the slack
   float mass[2];     // this thread's columns only
   float o[kDim / 2];
   float s[kKeyTile / 2];
@@ -275,6 +276,7 @@ struct Consumer {
     }
   }
 
+  // Row r has a score of `top` in this tile.
   __device__ __forceinline__ void Follow(int r, float top, float& keep) {
     highest[r] = fmaxf(highest[r], top);
     keep = 1.0f;
