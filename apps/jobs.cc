@@ -36,7 +36,7 @@ pid_t Start(const std::function<absl::Status()>& work) {
 absl::Status Summary(size_t failed, size_t count, int worst) {
   if (failed == 0) return absl::OkStatus();
   const std::string message =
-      absl::StrCat(failed, " of ", count, " runs did not finish, see above");
+      absl::StrCat(failed, " of ", count, " jobs did not finish, see above");
   return worst == kExitBadInput ? absl::InvalidArgumentError(message)
                                 : absl::InternalError(message);
 }

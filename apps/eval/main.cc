@@ -97,7 +97,7 @@ absl::Status Run(const Flags& flags, const std::vector<std::string>& command) {
 int main(int argc, char** argv) {
   attnlab::Flags flags;
   attnlab::Cli cli("eval", "Scores a model on tasks and measures its attention and activations.",
-                   {"eval runs/quickstart/softpick-1 --tasks backcopy --analysis",
+                   {"eval runs/quickstart/softpick-seed1 --tasks backcopy --analysis",
                     "eval runs/books/model --tasks held_out,wikitext --data DATA --out runs/eval",
                     "eval --list"});
   cli.OptionalPositional("MODEL", flags.subject.model, "model folder, or folder of a finished run");

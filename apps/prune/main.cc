@@ -6,8 +6,8 @@ int main(int argc, char** argv) {
   const attnlab::CompressProgram program = {
       "prune",
       "Sets weights of a model to zero or removes its heads, or runs a sweep and scores each.",
-      {"prune runs/quickstart/softpick --method magnitude --sparsity 0.5 --out runs/half",
-       "prune runs/quickstart/softpick --method wanda --pattern 2:4 --out runs/wanda24",
+      {"prune runs/quickstart/softpick-seed1 --method magnitude --sparsity 0.5 --out runs/half",
+       "prune runs/quickstart/softpick-seed1 --method wanda --pattern 2:4 --out runs/wanda24",
        "prune experiments/pruning/s26.toml --out runs/pruned", "prune --list"},
       {{"sparsity", "sparsity", "share of the weights that become zero"},
        {"pattern", "pattern", "unstructured, 2:4 or 4:8", /*text=*/true}}};

@@ -7,8 +7,9 @@ int main(int argc, char** argv) {
   const attnlab::CompressProgram program = {
       "quantize",
       "Stores a model's weights with fewer bits, or runs a sweep of methods and scores each.",
-      {"quantize runs/quickstart/softpick --method rtn --bits 4 --group-size 32 --out runs/rtn4",
-       "quantize runs/quickstart/softpick --method gptq --bits 4 --set act_order=true --out "
+      {"quantize runs/quickstart/softpick-seed1 --method rtn --bits 4 --group-size 8 --out "
+       "runs/rtn4",
+       "quantize runs/quickstart/softpick-seed1 --method gptq --bits 4 --set act_order=true --out "
        "runs/gptq4",
        "quantize experiments/softpick_quantization/s26.toml --out runs/quantized",
        "quantize experiments/softpick_quantization/s26.toml --set "

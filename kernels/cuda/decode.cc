@@ -136,7 +136,7 @@ std::string RunDecode(const ForwardArgs& args, const DeviceInfo& device) {
                    SharedBytesOf(args, block, Skips(args))};
   std::string error = Run(args, instance, "DecodeRanges", ranges, &params);
   if (!error.empty()) return error;
-  Launch merge = {{kv_heads * params.rows, batch, 1}, 256};
+  Launch merge = {{kv_heads * params.rows, batch, 1}, decode::kMergeThreads};
   merge.starts_early = device.arch >= 90;
   return Run(args, instance, "DecodeMerge", merge, &params);
 }

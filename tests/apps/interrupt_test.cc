@@ -192,7 +192,7 @@ TEST_F(InterruptTest, SigtermStopsTheRunsOfASweep) {
   const Outcome stopped = program.Wait();
   EXPECT_EQ(stopped.exit_code, 1);
   EXPECT_THAT(stopped.err, testing::AllOf(testing::HasSubstr("--resume"),
-                                          testing::HasSubstr("2 of 2 runs did not finish")));
+                                          testing::HasSubstr("2 of 2 jobs did not finish")));
   for (const std::string& run : runs) {
     EXPECT_TRUE(std::filesystem::exists(folder_ / "stopped" + run + "/checkpoints")) << run;
     EXPECT_FALSE(std::filesystem::exists(folder_ / "stopped" + run + "/model")) << run;

@@ -5,7 +5,6 @@
 
 namespace attnlab::decode {
 
-inline constexpr int kMergeThreads = 256;  // kernels/cuda/decode.cc
 inline constexpr int kParts = kMergeThreads / kDim;
 // Sums that a thread asks for at once, before it knows what they are to be multiplied with.
 inline constexpr int kAhead = 8;

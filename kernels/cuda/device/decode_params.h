@@ -22,6 +22,7 @@ struct DecodeParams {
 
 inline constexpr int kTile = 16;  // keys that a warp takes at a time
 inline constexpr int kMostRanges = 128;
+inline constexpr int kMergeThreads = 256;  // of a block of DecodeMerge
 
 // Shared memory of a block: tiles of keys and values of each warp, what it knows of its rows, and
 // weights that wait for their values if values of weight 0 are not read.
