@@ -188,11 +188,10 @@ std::string RunKeyBlocks(const BackwardArgs& args, const DeviceInfo& device,
   }
   if (!error.empty()) return error;
   params.schedule = KeySchedule(shape, CeilDiv(shape.keys, 64 * tiles.groups), device);
-  // Places as hopper_backward.cuh has them.
-  const int64_t sum_places = shape.head_dim == 128 ? 2 : 1, score_places = 3 - sum_places;
-  const int64_t score_grads = score_places * 64 * tiles.groups * tiles.rows;
-  const int64_t sums =
-      sum_places * shape.head_dim * tiles.rows * static_cast<int64_t>(sizeof(float));
+  const int64_t score_grads =
+      int64_t{64} * hopper::ScorePlaces(shape.head_dim) * tiles.groups * tiles.rows;
+  const int64_t sums = hopper::SumPlaces(shape.head_dim) * shape.head_dim * tiles.rows *
+                       static_cast<int64_t>(sizeof(float));
   const int row_bytes = static_cast<int>(sizeof(RowStatistic) + sizeof(RowMap));
   return Run(args, HopperInstance(args, HopperKernel::kBackward), "HopperBackward",
              LaunchOf(KeyThreadBlocks(params.schedule, device), tiles.groups,

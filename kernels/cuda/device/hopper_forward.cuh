@@ -42,7 +42,7 @@ __device__ void Produce(const ForwardParams& params, Storage& storage) {
   OrderGiver<kKeepsShift> orders{storage.orders};
   orders.ForEach(params.schedule.count, params.taken, [&](int index) {
     const Work work(params.schedule, index, kCausal);
-    const auto keys = KeysOf(params, work);
+    const auto keys = KeysOf<kKeyTile>(params.args, work, kQueryTile);
     auto live = BoundedKeys(params, work);
     const int kv_head = work.head / sharing;
     const auto load = [&](char* to, const TensorMap& map, uint64_t* full, uint64_t* empty, int i) {
@@ -261,7 +261,7 @@ struct Consumer {
   }
 
   __device__ __forceinline__ void Absorb(const Work& work) {
-    const auto tiles = KeysOf(params, work);
+    const auto tiles = KeysOf<kKeyTile>(params.args, work, kQueryTile);
     const int count = tiles.Count();
     auto live = BoundedKeys(params, work);
     // Of this warpgroup alone: keys below own_end are seen by some row, below own_full by all.

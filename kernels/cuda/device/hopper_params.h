@@ -28,6 +28,12 @@ struct ForwardParams {
   float* key_bounds;         // [batch, kv heads, tiles of 128 keys]: the largest |k|
 };
 
+// In the backward, tiles take places in turn. Shared memory has room for a second one of dS^T,
+// which saves the warpgroups a wait for each other, or of dQ, which gives turns more time: each
+// pays at one head dim.
+constexpr int SumPlaces(int64_t head_dim) { return head_dim == 128 ? 2 : 1; }
+constexpr int ScorePlaces(int64_t head_dim) { return 3 - SumPlaces(head_dim); }
+
 struct BackwardParams : attnlab::BackwardParams {
   TensorMap q, k, v, out_grad;
   TensorMap k_grad, v_grad;

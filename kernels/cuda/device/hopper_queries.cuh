@@ -25,15 +25,6 @@ struct alignas(1024) Storage {
   double learned[kGroups][4][kMaxLearned];
 };
 
-__device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const BackwardParams& params,
-                                                     const Work& work) {
-  const Shape& shape = params.args.shape;
-  const int first = work.tile * kQueryTile;
-  const int last = min(first + kQueryTile, static_cast<int>(shape.queries)) - 1;
-  return KeyTiles<kKeyTile>(MaskOf(params.args, work.batch), first, last,
-                            static_cast<int>(shape.keys));
-}
-
 // The key tiles on which the block's warpgroups [first, first + count) have a weight.
 __device__ __forceinline__ auto LiveKeys(const BackwardParams& params, const Work& work, int first,
                                          int count) {
@@ -49,7 +40,7 @@ __device__ void Produce(const BackwardParams& params, Storage& storage) {
   OrderGiver<false> orders{storage.orders};
   orders.ForEach(params.schedule.count, params.taken, [&](int index) {
     const Work work(params.schedule, index, kCausal);
-    const auto keys = KeysOf(params, work);
+    const auto keys = KeysOf<kKeyTile>(params.args, work, kQueryTile);
     auto live = LiveKeys(params, work, 0, kGroups);
     for (int group = 0; group < kGroups; ++group) {
       uint64_t* full = &storage.query_full[group];
@@ -170,7 +161,7 @@ struct Consumer : Multiplier<Storage> {
   }
 
   __device__ __forceinline__ void Absorb(const Work& work) {
-    const auto tiles = KeysOf(params, work);
+    const auto tiles = KeysOf<kKeyTile>(params.args, work, kQueryTile);
     const int own = work.tile * kQueryTile + group * 64;
     const int own_end = LimitsOf(mask, min(own + 63, queries - 1), queries, keys).end;
     const int own_full = LimitsOf(mask, own, queries, keys).end;

@@ -9,15 +9,6 @@ namespace attnlab::hopper {
 inline constexpr int kKeyTile = ATTNLAB_TILE;
 inline constexpr int kQueryTile = 64 * kGroups;
 
-__device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const ForwardParams& params,
-                                                     const Work& work) {
-  const Shape& shape = params.args.shape;
-  const int first = work.tile * kQueryTile;
-  const int last = min(first + kQueryTile, static_cast<int>(shape.queries)) - 1;
-  return KeyTiles<kKeyTile>(MaskOf(params.args, work.batch), first, last,
-                            static_cast<int>(shape.keys));
-}
-
 // A tile of negative scores needs nothing, and an offset of the scores can tell that it is one.
 inline constexpr bool kBounded = kSkip && kMapped && Variant::kTraits.massless;
 

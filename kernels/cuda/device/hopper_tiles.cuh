@@ -67,6 +67,16 @@ __device__ __forceinline__ void AddWeighted(float (&c)[kDim / 2], const uint32_t
   }
 }
 
+// The key tiles that the rows of a query tile see.
+template <int kKeyTile>
+__device__ __forceinline__ KeyTiles<kKeyTile> KeysOf(const Problem& problem, const Work& work,
+                                                     int query_tile) {
+  const Shape& shape = problem.shape;
+  const int first = work.tile * query_tile;
+  const int last = min(first + query_tile, static_cast<int>(shape.queries)) - 1;
+  return KeyTiles<kKeyTile>(MaskOf(problem, work.batch), first, last, static_cast<int>(shape.keys));
+}
+
 // Which tiles of a walk are live: asked 32 at a time, a tile a lane, and kept.
 template <class Ask>
 struct LiveTiles {
