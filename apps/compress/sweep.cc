@@ -35,14 +35,7 @@ struct SweepRow {
 };
 
 absl::StatusOr<SweepRow> ScoreCell(const SweepConfig& config, const SweepCell& cell) {
-  SubjectOptions options;
-  options.model = cell.model;
-  options.data = config.data;
-  options.task_files = ReadsTaskFiles(config.tasks);
-  options.device = config.device;
-  options.precision = config.precision;
-  options.limit = config.limit;
-  ATTNLAB_ASSIGN_OR_RETURN(Subject subject, OpenSubject(options));
+  ATTNLAB_ASSIGN_OR_RETURN(Subject subject, OpenSubject(RowSubject(config, cell.model)));
   ATTNLAB_ASSIGN_OR_RETURN(const at::ScalarType dtype, LoadModelType(subject.folder));
 
   SweepRow result;
@@ -237,7 +230,7 @@ absl::Status RunSweep(const Recipe& recipe, const std::string& kind, const std::
     SetThreads(std::max<int64_t>(1, std::thread::hardware_concurrency() / jobs));
   };
   const auto create = [&](size_t) -> absl::Status {
-    ATTNLAB_RETURN_IF_ERROR(CheckCalibration(plan));
+    ATTNLAB_RETURN_IF_ERROR(CheckInputs(plan));
     return sweep.Create(resume);
   };
   ATTNLAB_RETURN_IF_ERROR(RunJobs({1, jobs, create, {}, StopRequested}));

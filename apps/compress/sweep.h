@@ -15,9 +15,9 @@
 //   awq = [{bits = 4, calibration = "books"}]         # with this one
 //
 // The model as it is comes first. A method that looks at text has a row for each draw of its sets,
-// others have one row. Rows are computed side by side where `jobs` says so, each in a process of its
-// own, and written in the recipe's order when they are finished; a sweep that was stopped goes on
-// with the rows that are missing.
+// others have one row. Rows are computed side by side where `jobs` says so, each in a process of
+// its own, and written in the recipe's order when they are finished; a sweep that was stopped goes
+// on with the rows that are missing.
 #pragma once
 
 #include <cstdint>
@@ -30,9 +30,9 @@
 namespace attnlab {
 
 // Runs the sweep of `recipe` into the folder `out`. AlreadyExists when it is there and `resume` is
-// false. Every method and its settings, and the text of every calibration set, are checked before
-// the first row. A row that fails ends the sweep with its name; of `jobs` rows side by side, the
-// others are computed still.
+// false. Every method and its settings, every model, its data and the text of every calibration set
+// are checked before the first row. A row that fails ends the sweep with its name; of `jobs` rows
+// side by side, the others are computed still.
 absl::Status RunSweep(const Recipe& recipe, const std::string& kind, const std::string& out,
                       bool resume, int64_t jobs, const std::vector<std::string>& command_line);
 

@@ -127,16 +127,26 @@ absl::StatusOr<SweepPlan> PlanSweep(const Recipe& recipe, const std::string& kin
   return plan;
 }
 
-absl::Status CheckCalibration(const SweepPlan& plan) {
+SubjectOptions RowSubject(const SweepConfig& config, const std::string& model) {
+  SubjectOptions options;
+  options.model = model;
+  options.data = config.data;
+  options.task_files = ReadsTaskFiles(config.tasks);
+  options.device = config.device;
+  options.precision = config.precision;
+  options.limit = config.limit;
+  return options;
+}
+
+absl::Status CheckInputs(const SweepPlan& plan) {
   std::map<std::string, std::map<std::string, const SweepCell*>> first;  // by model and set
   for (const SweepCell& cell : plan.cells) {
-    if (!cell.set.empty()) first[cell.model].emplace(cell.set, &cell);
+    auto& sets = first[cell.model];
+    if (!cell.set.empty()) sets.emplace(cell.set, &cell);
   }
   for (const auto& [model, sets] : first) {
-    SubjectOptions options;
-    options.model = model;
+    SubjectOptions options = RowSubject(plan.config, model);
     options.device = "cpu";
-    options.open_held_out = false;
     ATTNLAB_ASSIGN_OR_RETURN(const Subject subject, OpenSubject(options));
     for (const auto& [set, cell] : sets) {
       ATTNLAB_RETURN_IF_ERROR(Annotate(CalibrationText(cell->job, subject).status(),

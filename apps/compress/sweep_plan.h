@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "apps/compress/job.h"
+#include "apps/subject.h"
 #include "libs/compress/calibration.h"
 #include "libs/eval/harness.h"
 #include "libs/recipe/recipe.h"
@@ -81,7 +82,10 @@ struct SweepPlan {
 // Checks the recipe: every method, its settings and the names of sets and tasks.
 absl::StatusOr<SweepPlan> PlanSweep(const Recipe& recipe, const std::string& kind);
 
-// Draws the text of every set that a row needs, for every model.
-absl::Status CheckCalibration(const SweepPlan& plan);
+// What a row opens of its model: the model, its tokenizer, the data that it is scored on.
+SubjectOptions RowSubject(const SweepConfig& config, const std::string& model);
+
+// Opens what the rows open, and draws the text of every set that a row needs, for every model.
+absl::Status CheckInputs(const SweepPlan& plan);
 
 }  // namespace attnlab

@@ -186,6 +186,16 @@ TEST_F(CompressPrograms, ASweepWithJobsSaysTheSame) {
   EXPECT_EQ(files, 1);
 }
 
+// Data that no row could be scored on are named once, before the first one.
+TEST_F(CompressPrograms, ASweepWithoutItsDataDoesNotStart) {
+  const std::string sweep = folder_ / "sweep.toml";
+  fs::create_directories(folder_ / "empty");
+  WriteText(sweep, "models = [\"" + model_ + "\"]\ntasks = [\"held_out\"]\ndata = \"" +
+                       (folder_ / "empty") + "\"\n[methods]\nkv = [{bits = 8}, {bits = 4}]\n");
+  ExpectError(RunProgram("quantize", {sweep, "--out", out_}), kBadInput, "held-out data");
+  EXPECT_FALSE(fs::exists(out_));
+}
+
 // Tasks of a sweep: multiple choice beside perplexity, each document kept.
 TEST_F(CompressPrograms, ASweepIsScoredOnTasks) {
   std::string text, arc, piqa;
